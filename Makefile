@@ -1,0 +1,37 @@
+# Two commands for a newcomer: `make up` brings the whole system up on this machine, `make test` tests it.
+.DEFAULT_GOAL := help
+python := .venv/bin/python
+
+.PHONY: help up down check test test-all mutants lock install
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: ## what this machine lacks: Debian packages, .venv
+	@scripts/install
+
+up: install ## the lab: a local cloud, two gateways, clients; ends with a table of what was proved
+	@scripts/lab up
+
+down: ## end the lab; leaves nothing behind
+	@scripts/lab down
+
+check: ## format, lint, types: seconds
+	@scripts/install python
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/ty check .
+
+test: install check ## every tier, the lab's end-to-end tests included: at most 15 minutes
+	@$(python) -m pytest -m "not long and not live"
+
+test-all: install check ## `make test` and what takes longer, mutants included: at most 75 minutes
+	@$(python) -m pytest -m "not live"
+	@$(python) tests/mutants.py
+
+mutants: ## break the code on purpose; each break must fail a test
+	@$(python) tests/mutants.py
+
+lock: ## pin pyproject.toml's dependencies, with hashes and without any index address
+	@.venv/bin/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --upgrade --quiet -o requirements.lock
