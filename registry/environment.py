@@ -1,0 +1,178 @@
+"""Where an environment is: found by its stack's name through one SSM parameter.
+
+AWS credentials suffice, no Pulumi login. The stack named `lab` is the local cloud on this machine;
+its requests go there, with credentials that are worth nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from effects import Refusal
+from registry import validation
+
+T = TypeVar("T")
+
+LAB = "lab"
+"""The stack that stands in the local cloud."""
+
+LAB_ADDRESS = Path("/var/lib/gatepair-lab/run/cloud.json")
+"""Written while the local cloud runs: {"endpoint": "http://127.0.0.1:PORT"}."""
+
+LAB_REGION = "eu-west-1"
+LAB_CREDENTIAL = "testing"
+
+REQUESTS = Config(
+    connect_timeout=5, read_timeout=10, retries={"mode": "standard", "max_attempts": 4}
+)
+"""Seconds. A command answers or fails within a minute, also without a network."""
+
+
+@dataclass(frozen=True)
+class Dns:
+    """What clients resolve names with; empty where the stack leaves it to them."""
+
+    servers: tuple[IPv4Address, ...] = ()
+    search_domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the program has written about a stack it has built."""
+
+    stack: str
+    region: str
+    table: str
+    secret_arn: str
+    auto_scaling_group: str
+    load_balancer_arn: str
+    target_group_arns: tuple[str, ...]
+    """One for each key slot."""
+    endpoint: str
+    """Host name that clients dial."""
+    addresses: tuple[IPv4Address, ...]
+    """The load balancer's, one in each availability zone."""
+    port: int
+    """UDP, of slot 0; slot 1 is the next one."""
+    mtu: int
+    client_pool: IPv4Network
+    vpc_cidrs: tuple[IPv4Network, ...]
+    routed_cidrs: tuple[IPv4Network, ...]
+    dns: Dns
+
+    @classmethod
+    def from_json(cls, text: str) -> Environment:
+        """Parse the parameter's value. Raises ValueError, KeyError or TypeError."""
+        raw = json.loads(text)
+        dns = raw.get("dns") or {}
+        return cls(
+            stack=raw["stack"],
+            region=raw["region"],
+            table=raw["table"],
+            secret_arn=raw["secret_arn"],
+            auto_scaling_group=raw["auto_scaling_group"],
+            load_balancer_arn=raw["load_balancer_arn"],
+            target_group_arns=tuple(raw["target_group_arns"]),
+            endpoint=raw["endpoint"],
+            addresses=tuple(map(IPv4Address, raw["addresses"])),
+            port=int(raw["port"]),
+            mtu=int(raw["mtu"]),
+            client_pool=IPv4Network(raw["client_pool"]),
+            vpc_cidrs=tuple(map(IPv4Network, raw["vpc_cidrs"])),
+            routed_cidrs=tuple(map(IPv4Network, raw["routed_cidrs"])),
+            dns=Dns(
+                servers=tuple(map(IPv4Address, dns.get("servers", ()))),
+                search_domains=tuple(dns.get("search_domains", ())),
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The AWS account a stack stands in, as this operator sees it."""
+
+    session: botocore.session.Session
+    endpoint: str | None = None
+    """Where every request goes; None is AWS itself."""
+
+    @property
+    def region(self) -> str | None:
+        """The session's region."""
+        return self.session.get_config_variable("region")
+
+    def client(self, service: str) -> Any:
+        """A client for a service, with time limits."""
+        return self.session.create_client(service, endpoint_url=self.endpoint, config=REQUESTS)
+
+    def caller(self) -> str:
+        """The ARN of the identity that the requests are signed with."""
+        return self.client("sts").get_caller_identity()["Arn"]
+
+
+def session(stack: str) -> Cloud:
+    """The cloud a stack stands in: the lab for `lab`, else what the AWS settings say.
+
+    Raises `Refusal` when the lab is not up, or when no region or no credentials are set.
+    """
+    validation.stack_name(stack)
+    aws = botocore.session.Session()
+    if stack == LAB:
+        aws.set_config_variable("region", LAB_REGION)
+        aws.set_credentials(LAB_CREDENTIAL, LAB_CREDENTIAL)
+        return Cloud(aws, _lab_endpoint())
+    if region := os.environ.get("AWS_REGION"):
+        aws.set_config_variable("region", region)  # as every other AWS tool; botocore does not
+    if not aws.get_config_variable("region"):
+        raise Refusal(
+            f"stack {stack}", "no AWS region is set", "set AWS_REGION or choose an AWS_PROFILE"
+        )
+    if aws.get_credentials() is None:
+        raise Refusal(
+            f"stack {stack}",
+            "no AWS credentials were found",
+            "set AWS_PROFILE, or log in with `aws sso login`",
+        )
+    return Cloud(aws)
+
+
+def find(stack: str, cloud: Cloud | None = None) -> Environment:
+    """What is known about a stack that has been built.
+
+    Raises `Refusal` when there is none of that name in the account and region.
+    """
+    cloud = cloud or session(stack)
+    name = f"/gatepair/{stack}"
+    try:
+        answer = cloud.client("ssm").get_parameter(Name=name)
+    except ClientError as err:
+        if err.response.get("Error", {}).get("Code") != "ParameterNotFound":
+            raise
+        raise Refusal(
+            f"stack {stack}",
+            f"no environment of that name in {cloud.region}",
+            "build it first, or choose its account and region with AWS_PROFILE and AWS_REGION",
+        ) from err
+    try:
+        return Environment.from_json(answer["Parameter"]["Value"])
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise Refusal(
+            f"SSM parameter {name}",
+            f"not one that this version reads ({type(err).__name__}: {err})",
+            "bring the stack up to date, or check out the version it was built with",
+        ) from err
+
+
+def _lab_endpoint() -> str:
+    try:
+        return json.loads(LAB_ADDRESS.read_text())["endpoint"]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise Refusal("stack lab", "the lab is not up", "start it with `make up`") from err

@@ -1,0 +1,463 @@
+"""The items of the registry's table, as frozen dataclasses and as DynamoDB's attribute values.
+
+Every kind has `to_item()` and `from_item()`. `from_item` is strict and raises `ItemError`: people
+can edit the table, and an item that is half understood must not decide who enters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
+
+from effects import Refusal
+from registry import validation
+
+Value: TypeAlias = Mapping[str, Any]
+"""One attribute as DynamoDB's API spells it: {"S": "text"}."""
+
+Item: TypeAlias = Mapping[str, Value]
+"""A whole item."""
+
+Key: TypeAlias = dict[str, Value]
+"""The table's primary key of one item: pk and sk."""
+
+Kind = Literal["put", "remove"]
+
+LAST_PORT = 65535
+
+T = TypeVar("T")
+
+
+class ItemError(Exception):
+    """An item that does not parse: which one, and why."""
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"registry item {key}: {why}")
+        self.key, self.why = key, why
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands in a result for an item that did not parse; the others are there all the same."""
+
+    key: str
+    why: str
+    generation: int | None = None
+    """For a change: its number, where at least that can be read."""
+
+
+# ------------------------------------------------------------------ where each item stands
+
+
+def key(pk: str, sk: str) -> Key:
+    """The primary key (`pk`, `sk`)."""
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def numbered(generation: int) -> str:
+    """A generation as a sort key: text that sorts as the numbers do."""
+    return f"{generation:012d}"
+
+
+GENERATION_KEY = key("generation", "generation")
+CONTROL_KEY = key("control", "control")
+
+
+def peer_key(name: str) -> Key:
+    """Of the peer itself."""
+    return key("peer", name)
+
+
+def address_key(address: IPv4Address) -> Key:
+    """Of the item that says whose a tunnel address is; while it exists, nobody else gets it."""
+    return key("address", str(address))
+
+
+def used_key(public_key: str) -> Key:
+    """Of the item that says whose a public key is or was. It stays for ever."""
+    return key("key", public_key)
+
+
+def server_key_key(generation: int) -> Key:
+    """Of the published public key of one generation of the server's key."""
+    return key("server-key", str(generation))
+
+
+def gateway_key(arn: str) -> Key:
+    """Of the item that the gateway with this instance ARN, and nobody else, may write."""
+    return key(f"gateway#{arn}", "gateway")
+
+
+def label(item: Item) -> str:
+    """An item's key for messages, whatever state the item is in."""
+    pk, sk = (next(iter(item.get(part, {"": "?"}).values())) for part in ("pk", "sk"))
+    return f"{pk}/{sk}"
+
+
+# ------------------------------------------------------------------ to attributes and back
+
+
+def attribute(value: object) -> Value:
+    """A plain Python value as a DynamoDB attribute value."""
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    if isinstance(value, Mapping):
+        return {"M": {str(name): attribute(part) for name, part in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return {"L": [attribute(part) for part in value]}
+    return {"S": str(value)}
+
+
+def attributes(values: Mapping[str, object]) -> dict[str, Value]:
+    """A mapping of plain values as an item's attributes; None is left out."""
+    return {name: attribute(value) for name, value in values.items() if value is not None}
+
+
+class Reader:
+    """Reads the attributes of one item by name and type; every fault is an `ItemError`."""
+
+    def __init__(self, item: Item, key: str | None = None) -> None:
+        self.item, self.key = item, label(item) if key is None else key
+
+    def fault(self, why: str) -> ItemError:
+        """The error to raise for this item."""
+        return ItemError(self.key, why)
+
+    def _get(self, name: str, kind: str) -> Any:
+        value = self.item[name]
+        if kind not in value:
+            raise self.fault(f"{name}: type {'/'.join(value)} where {kind} is due")
+        return value[kind]
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is there at all."""
+        return name in self.item
+
+    def need(self, name: str) -> None:
+        """Refuse an item without this attribute."""
+        if name not in self.item:
+            raise self.fault(f"{name} is missing")
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A string."""
+        if default is not None and not self.has(name):
+            return default
+        self.need(name)
+        return self._get(name, "S")
+
+    def number(self, name: str) -> int:
+        """A whole number, not negative."""
+        self.need(name)
+        return self._whole(name, self._get(name, "N"))
+
+    def _whole(self, name: str, text: str) -> int:
+        try:
+            number = Decimal(text)
+        except InvalidOperation as err:
+            raise self.fault(f"{name}: {text!r} is not a number") from err
+        if number != number.to_integral_value() or number < 0:
+            raise self.fault(f"{name}: {text} is not a whole number of 0 or more")
+        return int(number)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings; empty when the attribute is missing."""
+        parts = self._get(name, "L") if self.has(name) else ()
+        if any("S" not in part for part in parts):
+            raise self.fault(f"{name}: not a list of texts")
+        return tuple(part["S"] for part in parts)
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        self.need(name)
+        parts = self._get(name, "L")
+        if any("N" not in part for part in parts):
+            raise self.fault(f"{name}: not a list of numbers")
+        return tuple(self._whole(name, part["N"]) for part in parts)
+
+    def map(self, name: str) -> Item:
+        """A map, with attribute values in it."""
+        self.need(name)
+        return self._get(name, "M")
+
+    def convert(self, name: str, into: Callable[[str], T]) -> T:
+        """A string that `into` understands."""
+        return self._convert(name, self.text(name), into)
+
+    def convert_all(self, name: str, into: Callable[[str], T]) -> tuple[T, ...]:
+        """A list of strings that `into` understands."""
+        return tuple(self._convert(name, text, into) for text in self.texts(name))
+
+    def _convert(self, name: str, text: str, into: Callable[[str], T]) -> T:
+        try:
+            return into(text)
+        except (ValueError, AddressValueError, Refusal) as err:
+            raise self.fault(f"{name}: {err}") from err
+
+
+# ------------------------------------------------------------------ the items
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One client: the key it proves, and the tunnel address that key may use."""
+
+    name: str
+    public_key: str
+    address: IPv4Address
+    owner: str = ""
+    created: str = ""
+    """ISO 8601, UTC."""
+    expires: int | None = None
+    """Epoch seconds; None is never."""
+    allow: tuple[str, ...] = ()
+    """What it may reach; empty is all the stack lets peers reach."""
+    generation: int = 0
+    """Of its last change."""
+
+    def to_attributes(self) -> dict[str, Value]:
+        """Without the key: also what a change carries."""
+        return attributes(
+            {
+                "name": self.name,
+                "public_key": self.public_key,
+                "address": self.address,
+                "owner": self.owner,
+                "created": self.created,
+                "expires": self.expires,
+                "allow": self.allow or None,
+                "generation": self.generation,
+            }
+        )
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        return {**peer_key(self.name), **self.to_attributes()}
+
+    @classmethod
+    def from_item(cls, item: Item, key: str | None = None) -> Peer:
+        """Parse an item, or the `peer` map of a change (`key` then names the change)."""
+        read = Reader(item, key)
+        peer = cls(
+            name=read.convert("name", validation.peer_name),
+            public_key=read.convert("public_key", validation.public_key),
+            address=read.convert("address", IPv4Address),
+            owner=read.text("owner", ""),
+            created=read.text("created", ""),
+            expires=read.number("expires") if read.has("expires") else None,
+            allow=read.texts("allow"),
+            generation=read.number("generation"),
+        )
+        if "sk" in item and item["sk"].get("S") != peer.name:
+            raise read.fault(f"its name is {peer.name!r}")
+        return peer
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the Pulumi program tells every gateway, and a rotation changes."""
+
+    key_generations: tuple[int, ...]
+    """One or two adjacent numbers; the last is the one that new client configs name."""
+    port: int
+    vpc_cidrs: tuple[IPv4Network, ...]
+    routed_cidrs: tuple[IPv4Network, ...]
+    client_pool: IPv4Network
+
+    @property
+    def newest(self) -> int:
+        """The key generation that new client configs name."""
+        return self.key_generations[-1]
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        values = {
+            "key_generations": self.key_generations,
+            "port": self.port,
+            "vpc_cidrs": self.vpc_cidrs,
+            "routed_cidrs": self.routed_cidrs,
+            "client_pool": self.client_pool,
+        }
+        return {**CONTROL_KEY, **attributes(values)}
+
+    @classmethod
+    def from_item(cls, item: Item) -> Control:
+        """Parse the control item."""
+        read = Reader(item)
+        generations = read.numbers("key_generations")
+        if not _adjacent(generations):
+            raise read.fault(
+                f"key_generations: {list(generations)} is not one or two adjacent positive numbers"
+            )
+        port = read.number("port")
+        if not 1 <= port < LAST_PORT:
+            raise read.fault(f"port: {port} leaves no room for two UDP ports")
+        return cls(
+            key_generations=generations,
+            port=port,
+            vpc_cidrs=read.convert_all("vpc_cidrs", IPv4Network),
+            routed_cidrs=read.convert_all("routed_cidrs", IPv4Network),
+            client_pool=read.convert("client_pool", IPv4Network),
+        )
+
+
+def _adjacent(generations: tuple[int, ...]) -> bool:
+    """Whether these are one or two positive numbers, and neighbours if two."""
+    lowest, *more = sorted(generations) or (0,)
+    return lowest >= 1 and more in ([], [lowest + 1])
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a gateway polls: the counter, and the control item."""
+
+    generation: int
+    """Of the last change; 0 before the first one."""
+    epoch: str
+    """Changes when the table has been restored from a backup; empty before the first change."""
+    control: Control | None
+    """None when there is none, or when `unreadable` says why."""
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def to_item(self) -> dict[str, Value]:
+        """The counter's item."""
+        return {**GENERATION_KEY, **attributes({"value": self.generation, "epoch": self.epoch})}
+
+    @classmethod
+    def from_items(cls, generation: Item | None, control: Item | None) -> Head:
+        """From the two items, either of which may be missing.
+
+        Raises `ItemError` for the counter; an unreadable control item is reported in the result,
+        because peers can be changed and applied without it.
+        """
+        value, epoch = 0, ""
+        if generation is not None:
+            read = Reader(generation)
+            value, epoch = read.number("value"), read.text("epoch")
+            if not epoch:
+                raise read.fault("epoch is empty")
+        if control is None:
+            return cls(value, epoch, None)
+        try:
+            return cls(value, epoch, Control.from_item(control))
+        except ItemError as err:
+            return cls(value, epoch, None, (Unreadable(err.key, err.why),))
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step of the registry: the peer as it is after a `put`, or was before a `remove`."""
+
+    generation: int
+    kind: Kind
+    peer: Peer
+    at: str = ""
+    """ISO 8601, UTC."""
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        values = attributes({"generation": self.generation, "kind": self.kind, "at": self.at})
+        where = key("change", numbered(self.generation))
+        return {**where, **values, "peer": {"M": self.peer.to_attributes()}}
+
+    @classmethod
+    def from_item(cls, item: Item) -> Change:
+        """Parse a change."""
+        read = Reader(item)
+        generation = read.number("generation")
+        if "sk" in item and item["sk"].get("S") != numbered(generation):
+            raise read.fault(f"its generation is {generation}")
+        kind = read.text("kind")
+        if kind not in get_args(Kind):
+            raise read.fault(f"kind: {kind!r} is neither put nor remove")
+        peer = Peer.from_item(read.map("peer"), read.key)
+        return cls(generation, "put" if kind == "put" else "remove", peer, read.text("at", ""))
+
+
+@dataclass(frozen=True)
+class GatewayRecord:
+    """What a gateway says of itself; its instance ARN is the key that IAM lets it write."""
+
+    arn: str
+    """arn:aws:ec2:REGION:ACCOUNT:instance/ID."""
+    instance_id: str
+    zone: str
+    address: str
+    """Its private address."""
+    boot_id: str
+    applied: int
+    """Highest contiguous change that is in force on it."""
+    epoch: str
+    keys: Mapping[int, str] = field(default_factory=dict)
+    """Key generation it serves -> public key."""
+    version: str = ""
+    """SHA-256 of the artifact it runs."""
+    faults: tuple[str, ...] = ()
+    updated: int = 0
+    """Epoch seconds."""
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        values = {
+            "instance_id": self.instance_id,
+            "zone": self.zone,
+            "address": self.address,
+            "boot_id": self.boot_id,
+            "applied": self.applied,
+            "epoch": self.epoch,
+            "keys": self.keys,
+            "version": self.version,
+            "faults": self.faults,
+            "updated": self.updated,
+        }
+        return {**gateway_key(self.arn), **attributes(values)}
+
+    @classmethod
+    def from_item(cls, item: Item) -> GatewayRecord:
+        """Parse a gateway's item."""
+        read = Reader(item)
+        keys = read.map("keys")
+        if not all(name.isdecimal() and "S" in value for name, value in keys.items()):
+            raise read.fault("keys: not a map of key generations to public keys")
+        return cls(
+            arn=read.text("pk").removeprefix("gateway#"),
+            instance_id=read.text("instance_id"),
+            zone=read.text("zone"),
+            address=read.text("address"),
+            boot_id=read.text("boot_id"),
+            applied=read.number("applied"),
+            epoch=read.text("epoch"),
+            keys={int(name): value["S"] for name, value in keys.items()},
+            version=read.text("version", ""),
+            faults=read.texts("faults"),
+            updated=read.number("updated"),
+        )
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Who did what: one for each change, never rewritten."""
+
+    generation: int
+    at: str
+    action: str
+    name: str
+    caller: str
+    """ARN of the AWS identity that made the change."""
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        values = {
+            "generation": self.generation,
+            "at": self.at,
+            "action": self.action,
+            "name": self.name,
+            "caller": self.caller,
+            "details": self.details,
+        }
+        return {**key("audit", numbered(self.generation)), **attributes(values)}

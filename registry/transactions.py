@@ -1,0 +1,180 @@
+"""One change of the registry as one DynamoDB transaction: all its writes happen, or none.
+
+Every change raises the counter by one, on the condition that it still stands where the change was
+planned. So changes are in one order, and everything a change was planned on was still true when it
+was written: whoever lost the race plans again from a fresh read.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from botocore.exceptions import ClientError, HTTPClientError
+
+from registry.items import GENERATION_KEY, Audit, Change, Head, Item, attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
+
+PATIENCE = 30.0
+"""Seconds that a change is tried for, against other writers and a throttled table."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
+"""Seconds; a pause is drawn between 0 and a bound that doubles from one to the other."""
+
+RACE = {"ConditionalCheckFailed", "TransactionConflict"}
+BUSY = {"ThrottlingError", "ProvisionedThroughputExceeded"}
+"""Cancellation reasons after which the same change may be tried again."""
+
+THROTTLED = {
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+    "TransactionConflictException",
+}
+"""Error codes after which nothing has been written, and trying again may help."""
+
+UNCERTAIN = {"InternalServerError", "ServiceUnavailable", "TransactionInProgressException"}
+"""Error codes after which the change may have been written."""
+
+
+class Contended(Exception):  # noqa: N818 - it is an outcome: nothing was written
+    """Other writers, or the table's limits, left no room for the change in time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"registry: no room for the change within {PATIENCE:.0f} s, nothing was written; "
+            "try again when fewer changes are under way"
+        )
+
+
+class Damaged(Exception):  # noqa: N818 - it is a state of the table
+    """The counter and the changes contradict each other: the table was edited or half restored."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(
+            f"registry: the counter stands at {head.generation}, but a later change is there; "
+            "restore the table to a point in time before that"
+        )
+
+
+class Unconfirmed(Exception):  # noqa: N818 - it is an outcome: nobody knows which
+    """The connection was lost at a moment that leaves open whether the change was written."""
+
+    def __init__(self) -> None:
+        super().__init__("registry: lost while the change was being written, which may have worked")
+
+
+@dataclass(frozen=True)
+class Writes:
+    """A change that has been planned on a head, with the entries of its transaction."""
+
+    head: Head
+    entries: tuple[Mapping[str, Any], ...]
+
+
+def put_new(table: str, item: Item) -> dict[str, Any]:
+    """Write an item that must not be there yet."""
+    return {
+        "Put": {
+            "TableName": table,
+            "Item": dict(item),
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+    }
+
+
+def raise_counter(table: str, head: Head) -> dict[str, Any]:
+    """Raise the counter by one from `head`, with whose epoch it must agree too."""
+    if not head.epoch:
+        return put_new(table, Head(head.generation + 1, str(uuid.uuid4()), None).to_item())
+    return {
+        "Update": {
+            "TableName": table,
+            "Key": GENERATION_KEY,
+            "UpdateExpression": "SET #value = :next",
+            "ConditionExpression": "#value = :now AND epoch = :epoch",
+            "ExpressionAttributeNames": {"#value": "value"},
+            "ExpressionAttributeValues": {
+                ":now": attribute(head.generation),
+                ":next": attribute(head.generation + 1),
+                ":epoch": attribute(head.epoch),
+            },
+        }
+    }
+
+
+def recorded(
+    table: str, head: Head, change: Change, audit: Audit, *entries: Mapping[str, Any]
+) -> Writes:
+    """A change as it must always be written: counter, change, audit, and what it is about."""
+    number = head.generation + 1
+    always = (
+        raise_counter(table, head),
+        put_new(table, replace(change, generation=number).to_item()),
+        put_new(table, replace(audit, generation=number).to_item()),
+    )
+    return Writes(head, (*always, *entries))
+
+
+def commit(
+    client: Any,
+    plan: Callable[[bool], tuple[T, Writes | None]],
+) -> T:
+    """Plan the change and write it, again and again until it is done; return the plan's result.
+
+    `plan(unsure)` reads the table and returns what the change results in and its writes, or None
+    where there is nothing left to do; it raises `Refusal` where the change must not be. It is
+    called anew for each try. `unsure` says that an earlier try may have been written: a plan that
+    finds its own change in the table then has the result. Raises `Contended` when time is up, and
+    `Unconfirmed` when the connection is gone and it is not known whether the change is.
+    """
+    unsure = False
+    pause = FIRST_PAUSE
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            result, writes = plan(unsure)
+        except (ClientError, HTTPClientError) as err:
+            if unsure:
+                raise Unconfirmed from err
+            raise
+        if writes is None:
+            return result
+        try:
+            client.transact_write_items(
+                TransactItems=list(writes.entries), ClientRequestToken=str(uuid.uuid4())
+            )
+        except HTTPClientError:
+            unsure = True
+        except ClientError as err:
+            unsure = _judge(err, writes.head) or unsure
+        else:
+            return result
+        if time.monotonic() > deadline:
+            raise Unconfirmed if unsure else Contended
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _judge(err: ClientError, head: Head) -> bool:
+    """Whether the change may have been written; raises if trying again is no use."""
+    code = err.response.get("Error", {}).get("Code", "")
+    if code == "TransactionCanceledException":
+        reasons = [str(reason.get("Code")) for reason in err.response["CancellationReasons"]]
+        if not set(reasons) <= RACE | BUSY | {"None"}:
+            raise err
+        if reasons[0] == "None" and "ConditionalCheckFailed" in reasons[1:3]:
+            raise Damaged(head) from err  # see recorded(): the counter, the change, the audit
+        return False
+    if code in THROTTLED:
+        return False
+    if code in UNCERTAIN:
+        return True
+    raise err
