@@ -73,7 +73,7 @@ class Keeper:
         self._routes: frozenset[str] = frozenset()
         self._forbidden: frozenset[Flows] = frozenset()
         self._again: list[tuple[float, frozenset[Flows]]] = []
-        self._turn = 0
+        self._turns: dict[flows.Key, int] = {}
 
     def observe(self, balancer: Balancer | None, now: float) -> None:
         """Take in a new picture."""
@@ -86,8 +86,9 @@ class Keeper:
             return None
         cross = self.balancer.cross_zone if group.cross_zone is None else group.cross_zone
         nodes = [n for n in self.balancer.nodes if cross or n.zone == target.zone]
-        self._turn += 1
-        return nodes[self._turn % len(nodes)] if nodes else None
+        name = flows.key(group, target)
+        self._turns[name] = self._turns.get(name, -1) + 1
+        return nodes[self._turns[name] % len(nodes)] if nodes else None
 
     def apply(self, now: float) -> None:
         """Bring rules, flows, names and the report in line with what is known."""
