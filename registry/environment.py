@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Refusal
 from registry import validation
+from registry.errors import RegistryError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 LAB = "lab"
 """The stack that stands in the local cloud."""
@@ -35,6 +38,14 @@ REQUESTS = Config(
     connect_timeout=5, read_timeout=10, retries={"mode": "standard", "max_attempts": 4}
 )
 """Seconds. A command answers or fails within a minute, also without a network."""
+
+
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
+
+
+class AwsFailed(RegistryError):  # noqa: N818 - named as a sentence: AWS failed
+    """A request that AWS refused, or that did not reach it."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +180,20 @@ def find(stack: str, cloud: Cloud | None = None) -> Environment:
             f"not one that this version reads ({type(err).__name__}: {err})",
             "bring the stack up to date, or check out the version it was built with",
         ) from err
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Turn botocore's errors into `AwsFailed`, with the cure where there is one to name."""
+    try:
+        yield
+    except ClientError as err:
+        code = str(err.response.get("Error", {}).get("Code"))
+        cure = "; log in again" if code in EXPIRED else ""
+        cure = "; ask for the role that may, or check AWS_PROFILE" if code in DENIED else cure
+        raise AwsFailed(f"AWS: {err}{cure}") from err
+    except BotoCoreError as err:
+        raise AwsFailed(f"AWS: {err}") from err
 
 
 def _lab_endpoint() -> str:

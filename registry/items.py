@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from effects import Refusal
 from registry import validation
+from registry.errors import RegistryError
 
 Value: TypeAlias = Mapping[str, Any]
 """One attribute as DynamoDB's API spells it: {"S": "text"}."""
@@ -31,7 +32,7 @@ LAST_PORT = 65535
 T = TypeVar("T")
 
 
-class ItemError(Exception):
+class ItemError(RegistryError):
     """An item that does not parse: which one, and why."""
 
     def __init__(self, key: str, why: str) -> None:

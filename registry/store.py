@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from effects import Refusal
 from registry import addresses, items, validation
+from registry.errors import RegistryError
 from registry.items import (
     Audit,
     Change,
@@ -44,7 +45,7 @@ BATCH_TRIES = 6
 """How often what a throttled table left out is asked for again, 0.05 s apart and doubling."""
 
 
-class Throttled(Exception):  # noqa: N818 - named as a sentence: the table is throttled
+class Throttled(RegistryError):  # noqa: N818 - named as a sentence: the table is throttled
     """The table kept leaving keys out of its answers."""
 
     def __init__(self, missing: int) -> None:

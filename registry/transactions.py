@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError, HTTPClientError
 
+from registry.errors import RegistryError
 from registry.items import GENERATION_KEY, Audit, Change, Head, Item, attribute
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ UNCERTAIN = {"InternalServerError", "ServiceUnavailable", "TransactionInProgress
 """Error codes after which the change may have been written."""
 
 
-class Contended(Exception):  # noqa: N818 - it is an outcome: nothing was written
+class Contended(RegistryError):  # noqa: N818 - it is an outcome: nothing was written
     """Other writers, or the table's limits, left no room for the change in time."""
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Contended(Exception):  # noqa: N818 - it is an outcome: nothing was writte
         )
 
 
-class Damaged(Exception):  # noqa: N818 - it is a state of the table
+class Damaged(RegistryError):  # noqa: N818 - it is a state of the table
     """The counter and the changes contradict each other: the table was edited or half restored."""
 
     def __init__(self, head: Head) -> None:
@@ -64,7 +65,7 @@ class Damaged(Exception):  # noqa: N818 - it is a state of the table
         )
 
 
-class Unconfirmed(Exception):  # noqa: N818 - it is an outcome: nobody knows which
+class Unconfirmed(RegistryError):  # noqa: N818 - it is an outcome: nobody knows which
     """The connection was lost at a moment that leaves open whether the change was written."""
 
     def __init__(self) -> None:

@@ -1,0 +1,102 @@
+"""A client's tunnel config, as `wg-quick` and the WireGuard apps read it. Pure.
+
+`AllowedIPs` is what a client sends into the tunnel; what it reaches is decided on the gateway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry.environment import Environment
+    from registry.items import Peer
+
+KEEPALIVE = 25
+"""Seconds: keeps the flow open in the address translation on the way, and in the load balancer."""
+
+PLACEHOLDER = "PUT_YOUR_PRIVATE_KEY_HERE"
+"""Stands for a private key that is elsewhere: wg refuses it by name, instead of starting wrong."""
+
+KEY_SLOTS = 2
+"""UDP ports of a gateway; the key of generation g answers on the port of slot (g-1) mod 2."""
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """One client's tunnel, without its private key."""
+
+    stack: str
+    name: str
+    address: IPv4Address
+    mtu: int
+    dns: tuple[str, ...]
+    """Resolvers, then search domains; empty leaves the client's own."""
+    expires: int | None
+    """Epoch seconds."""
+    key_generation: int
+    server_public_key: str
+    allowed: tuple[IPv4Network, ...]
+    endpoint: str
+    port: int
+
+
+def endpoint_port(port: int, key_generation: int) -> int:
+    """The UDP port on which the key of a generation answers; `port` is slot 0's."""
+    return port + (key_generation - 1) % KEY_SLOTS
+
+
+def tunnel(
+    environment: Environment, peer: Peer, *, key_generation: int, server_public_key: str
+) -> Tunnel:
+    """What `peer` needs to reach the environment, by one generation of the server's key.
+
+    The pool's first address is the gateways' own: a client's helper asks there.
+    """
+    gateway = IPv4Network(environment.client_pool[1])
+    networks = (*environment.vpc_cidrs, *environment.routed_cidrs, gateway)
+    return Tunnel(
+        stack=environment.stack,
+        name=peer.name,
+        address=peer.address,
+        mtu=environment.mtu,
+        dns=(*map(str, environment.dns.servers), *environment.dns.search_domains)
+        if environment.dns.servers
+        else (),
+        expires=peer.expires,
+        key_generation=key_generation,
+        server_public_key=server_public_key,
+        allowed=tuple(dict.fromkeys(networks)),
+        endpoint=environment.endpoint,
+        port=endpoint_port(environment.port, key_generation),
+    )
+
+
+def render(to: Tunnel, private_key: str | None = None, *, comments: bool = True) -> str:
+    """The config file's text; without a private key, with a placeholder for it."""
+    lines = [
+        *(_comments(to, private_key) if comments else ()),
+        "[Interface]",
+        f"PrivateKey = {private_key or PLACEHOLDER}",
+        f"Address = {to.address}/32",
+        *([f"DNS = {', '.join(to.dns)}"] if to.dns else []),
+        f"MTU = {to.mtu}",
+        "",
+        "[Peer]",
+        f"PublicKey = {to.server_public_key}",
+        f"AllowedIPs = {', '.join(map(str, to.allowed))}",
+        f"Endpoint = {to.endpoint}:{to.port}",
+        f"PersistentKeepalive = {KEEPALIVE}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _comments(to: Tunnel, private_key: str | None) -> list[str]:
+    lines = [f"# {to.name}, stack {to.stack}, server key {to.key_generation}"]
+    if to.expires is not None:
+        lines.append(f"# expires {datetime.fromtimestamp(to.expires, UTC):%Y-%m-%d %H:%M} UTC")
+    if private_key is None:
+        lines.append("# PrivateKey: the one whose public key was registered; only you have it")
+    return lines

@@ -1,0 +1,84 @@
+"""Peers and their tunnels as commands show them: for people, and as JSON. Never a private key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from client import config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from client.config import Tunnel
+    from registry.items import Peer
+
+COLUMNS = ("NAME", "ADDRESS", "EXPIRES", "OWNER", "PUBLIC KEY")
+
+
+def instant(seconds: int) -> str:
+    """Epoch seconds as ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def end(peer: Peer, now: datetime) -> str:
+    """When a peer's access ends."""
+    if peer.expires is None:
+        return "never"
+    return instant(peer.expires) + (" (over)" if peer.expires <= now.timestamp() else "")
+
+
+def row(peer: Peer, now: datetime) -> tuple[str, ...]:
+    """A peer under `COLUMNS`."""
+    return peer.name, str(peer.address), end(peer, now), peer.owner, peer.public_key
+
+
+def lines(peer: Peer, now: datetime) -> list[str]:
+    """A peer, an attribute a line."""
+    shown = {
+        "name": peer.name,
+        "address": peer.address,
+        "public key": peer.public_key,
+        "owner": peer.owner or "-",
+        "created": peer.created,
+        "expires": end(peer, now),
+        "reaches": ", ".join(peer.allow) or "all that the stack lets peers reach",
+        "last change": peer.generation,
+    }
+    return [f"{label + ':':<13}{value}" for label, value in shown.items()]
+
+
+def peer_json(peer: Peer) -> dict[str, object]:
+    """A peer."""
+    return {
+        "name": peer.name,
+        "address": str(peer.address),
+        "public_key": peer.public_key,
+        "owner": peer.owner,
+        "created": peer.created,
+        "expires": None if peer.expires is None else instant(peer.expires),
+        "allow": list(peer.allow),
+        "generation": peer.generation,
+    }
+
+
+def tunnel_json(tunnel: Tunnel) -> dict[str, object]:
+    """A tunnel, with the config's text, in which the private key is a placeholder."""
+    return {
+        "server_public_key": tunnel.server_public_key,
+        "key_generation": tunnel.key_generation,
+        "endpoint": f"{tunnel.endpoint}:{tunnel.port}",
+        "allowed_ips": [str(network) for network in tunnel.allowed],
+        "mtu": tunnel.mtu,
+        "dns": list(tunnel.dns),
+        "config": config.render(tunnel),
+    }
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Lines with columns as wide as their widest cell."""
+    everything = [head, *rows]
+    widths = [max(len(line[column]) for line in everything) for column in range(len(head))]
+    for line in everything:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield "  ".join(cells).rstrip()

@@ -1,0 +1,101 @@
+"""Letting a peer in, in the order that loses no key and leaves no half behind.
+
+The config is complete on disk before the registry knows the peer, and gets its name after; whatever
+fails in between, either both are there or neither is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from client import config, qr
+from client.delivery import StagedFile
+from client.interrupts import held
+from registry.transactions import Unconfirmed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from registry.environment import Environment
+    from registry.items import Peer
+    from registry.store import NewPeer, Registry
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files a config is wanted in."""
+
+    conf: Path | None = None
+    png: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Those that are wanted."""
+        return [path for path in (self.conf, self.png) if path is not None]
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A peer that may enter, and its tunnel."""
+
+    peer: Peer
+    tunnel: config.Tunnel
+
+
+def enrol(
+    registry: Registry,
+    environment: Environment,
+    new: NewPeer,
+    *,
+    caller: str,
+    key_generation: int,
+    server_public_key: str,
+    private_key: str | None,
+    outputs: Outputs,
+) -> Enrolled:
+    """Register `new` and write its config to `outputs`, which must not exist.
+
+    Raises `Refusal` and leaves nothing when the registry or a path says no. When the answer of the
+    registry was lost (`Unconfirmed`), or a second Ctrl-C did not wait for it, the files are kept:
+    the peer may be there, and nobody else has its key.
+    """
+    files = [StagedFile(path) for path in outputs.paths]
+
+    def tunnel_of(peer: Peer) -> config.Tunnel:
+        return config.tunnel(
+            environment, peer, key_generation=key_generation, server_public_key=server_public_key
+        )
+
+    def contents(peer: Peer) -> list[bytes]:
+        to = tunnel_of(peer)
+        text = [config.render(to, private_key).encode()] if outputs.conf else []
+        image = [qr.png(config.render(to, private_key, comments=False))] if outputs.png else []
+        return text + image
+
+    with held() as hold:
+        writing = False
+
+        def stage(peer: Peer) -> None:
+            nonlocal writing
+            writing = False
+            hold.stop_here()
+            for file, content in zip(files, contents(peer), strict=True):
+                file.write(content)
+            writing = True
+
+        try:
+            peer = registry.add_peer(new, pool=environment.client_pool, caller=caller, stage=stage)
+        except BaseException as err:
+            lost = isinstance(err, Unconfirmed) or (writing and isinstance(err, KeyboardInterrupt))
+            for file in files:
+                if lost:
+                    file.keep()
+                else:
+                    file.discard()
+            if lost:
+                raise Unconfirmed from err
+            raise
+        for file in files:
+            file.keep()
+    return Enrolled(peer, tunnel_of(peer))
