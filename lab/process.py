@@ -99,6 +99,12 @@ def find(name: str) -> Process | None:
     return process if alive(process) else None
 
 
+def look(name: str, pid: int) -> Process | None:
+    """The process that has this pid now, called `name` from here on; None if there is none."""
+    started = _started(pid)
+    return None if started is None else Process(name, pid, started)
+
+
 def running() -> list[Process]:
     """Every daemon with a pid file that still runs, by name."""
     names = sorted(path.stem for path in paths.pids().glob("*.json"))
@@ -143,7 +149,12 @@ def stop(name: str, *, timeout: float = STOP_TIMEOUT) -> bool:
     return process is not None
 
 
-def end_process(process: Process, *, timeout: float = STOP_TIMEOUT) -> None:
+def end_process(
+    process: Process,
+    *,
+    timeout: float = STOP_TIMEOUT,
+    signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGKILL),
+) -> None:
     """TERM, and KILL after `timeout` seconds; returns when the process has ended.
 
     Raises `TimeoutError` if even KILL does not end it within `timeout` (it hangs in the kernel).
@@ -153,7 +164,7 @@ def end_process(process: Process, *, timeout: float = STOP_TIMEOUT) -> None:
     except ProcessLookupError:
         return
     try:
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in signals:
             # Compared after the pidfd was opened: now the pid cannot change hands unseen
             if not alive(process):
                 return
