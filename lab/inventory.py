@@ -28,6 +28,22 @@ _TIMEOUTS = Config(connect_timeout=2, read_timeout=20, retries={"total_max_attem
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """Something with an address in the VPC: a machine or a private host."""
+
+    interface: str
+    """The veth's end in the VPC router's namespace."""
+    address: IPv4Address
+    subnet_id: str
+    vpc_id: str
+    groups: tuple[str, ...]
+    source_check: bool = True
+    id: str = ""
+    """Instance id, or the host's name."""
+    interface_id: str = ""
+
+
+@dataclass(frozen=True)
 class Instance:
     """An EC2 instance with its one network interface."""
 
@@ -56,21 +72,18 @@ class Instance:
         """`i-` and eight characters: fits an interface's name."""
         return self.id[:10]
 
-
-@dataclass(frozen=True)
-class Attachment:
-    """Something with an address in the VPC: a machine or a private host."""
-
-    interface: str
-    """The veth's end in the VPC router's namespace."""
-    address: IPv4Address
-    subnet_id: str
-    vpc_id: str
-    groups: tuple[str, ...]
-    source_check: bool = True
-    id: str = ""
-    """Instance id, or the host's name."""
-    interface_id: str = ""
+    def attachment(self) -> Attachment:
+        """Its place in the VPC."""
+        return Attachment(
+            interface=self.short,
+            address=self.address,
+            subnet_id=self.subnet_id,
+            vpc_id=self.vpc_id,
+            groups=self.groups,
+            source_check=self.source_check,
+            id=self.id,
+            interface_id=self.interface_id,
+        )
 
 
 @dataclass(frozen=True)

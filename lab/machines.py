@@ -1,0 +1,165 @@
+"""The daemon that keeps machines and VPC what moto says they are: `python -m lab.machines`.
+
+Twice a second it compares moto's instances with the machines there are, and once a second the
+security groups and route tables with what the VPC router enforces. `decide` is pure. The daemon
+holds no state: started again after a crash it finds what is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from effects import Failed, Refusal
+from lab import image, inventory, machine, paths, process, vpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from lab.inventory import Instance
+    from lab.machine import Machine
+
+NAME = "machines"
+_PERIOD = 0.5
+_NETWORK_PERIOD = 1.0
+_log = logging.getLogger(NAME)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What to do with one machine: `destroy`, `off`, `cut` or `boot`."""
+
+    kind: str
+    id: str
+
+
+def decide(instances: Mapping[str, Instance], machines: Mapping[str, Machine]) -> list[Action]:
+    """What brings the machines to where the instances are: what takes power away comes first."""
+    actions = []
+    for one in machines.values():
+        instance = instances.get(one.id)
+        if instance is None or instance.state in {"terminated", "shutting-down"}:
+            actions.append(Action("destroy", one.id))
+        elif instance.state in {"stopping", "stopped"} and (one.alive or one.power != machine.OFF):
+            actions.append(Action("off", one.id))
+        elif instance.state in inventory.LIVE and one.power == machine.ON and not one.alive:
+            # It shut itself down or crashed. Nobody switches it on behind its owner's back.
+            actions.append(Action("cut", one.id))
+    for instance in instances.values():
+        one = machines.get(instance.id)
+        if instance.state in inventory.LIVE and (one is None or one.power in {"", machine.OFF}):
+            actions.append(Action("boot", instance.id))
+    return actions
+
+
+def attached(instances: Iterable[Instance], machines: Mapping[str, Machine]) -> list[Instance]:
+    """The instances whose machine has a link to the VPC."""
+    return [one for one in instances if one.id in machines and machines[one.id].power == machine.ON]
+
+
+def start() -> process.Process:
+    """Start the daemon; returns when it has looked at the cloud once."""
+    _ready().unlink(missing_ok=True)
+    return process.start(NAME, process.daemon(NAME), ready=_ready().exists)
+
+
+class Keeper:
+    """The daemon's loop over `decide`, with the effects."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._ec2 = inventory.connect("ec2")
+        self._elbv2 = inventory.connect("elbv2")
+        self._network = inventory.Network()
+        self._next_network = 0.0
+
+    def round(self) -> None:
+        """Look once and do what follows. An action that fails is logged and comes again."""
+        instances = inventory.read_instances(self._ec2)
+        actions = decide(instances, machine.found())
+        for action in actions:
+            if action.kind != "boot":
+                self._try(action, instances)
+        if actions or time.monotonic() >= self._next_network:
+            self._network = inventory.read_network(self._ec2, self._elbv2)
+            self._next_network = time.monotonic() + _NETWORK_PERIOD
+            boots = [action for action in actions if action.kind == "boot"]
+            wired = [
+                action for action in boots if self._try(replace(action, kind="wire"), instances)
+            ]
+            # The filter stands before the first packet, and the routes find their links
+            self._apply(instances, {action.id for action in wired})
+            for action in wired:
+                self._try(action, instances)
+
+    def _apply(self, instances: Mapping[str, Instance], wired: set[str]) -> None:
+        machines = machine.found()
+        there = attached(instances.values(), machines)
+        there += [instances[one] for one in sorted(wired) if instances[one] not in there]
+        attachments = [one.attachment() for one in there] + vpc.hosts()
+        if vpc.apply(attachments, self._network):
+            _log.info("the VPC's filter and routes have been renewed")
+
+    def _try(self, action: Action, instances: Mapping[str, Instance]) -> bool:
+        try:
+            self._do(action, instances)
+        except (Failed, OSError, KeyError) as err:
+            _log.error("%s %s: %s: %s", action.kind, action.id, type(err).__name__, err)
+            return False
+        _log.info("%s %s", action.kind, action.id)
+        return True
+
+    def _do(self, action: Action, instances: Mapping[str, Instance]) -> None:
+        match action.kind:
+            case "destroy":
+                machine.destroy(action.id)
+            case "off":
+                machine.power_off(action.id, machine.OFF)
+            case "cut":
+                machine.power_off(action.id, machine.CUT)
+            case "wire":
+                instance = instances[action.id]
+                machine.wire(instance, self._network.subnets[instance.subnet_id])
+            case "boot":
+                machine.boot(action.id, self._base)
+
+
+def main() -> int:
+    """Run until SIGTERM. The machines go on without the daemon."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr
+    )
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        machine.preflight()
+        base = image.ensure(_log.info)
+        keeper = Keeper(base)
+    except (Refusal, Failed) as err:
+        _log.error("%s", err)
+        return 2 if isinstance(err, Refusal) else 1
+    while not stop.is_set():
+        try:
+            keeper.round()
+            _ready().touch()
+        except (BotoCoreError, ClientError, Failed, OSError) as err:
+            # Without the cloud there is nothing to compare with: everything stays as it is
+            _log.error("%s: %s", type(err).__name__, err)
+        stop.wait(_PERIOD)
+    return 0
+
+
+def _ready() -> Path:
+    return paths.run() / "machines.ready"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
