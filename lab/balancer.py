@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, write_atomic
-from lab import edge, elb, flows, netns, paths, process
+from lab import aws, edge, elb, flows, netns, paths, process
 from lab.ledger import Ledger
 from lab.probe import probe
-from registry import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -251,8 +250,7 @@ def _events(events: queue.Queue[Picture | Checked]) -> Iterable[Picture | Checke
 
 
 def _read(events: queue.Queue[Picture | Checked], stop: threading.Event) -> None:
-    cloud = environment.session(environment.LAB)
-    reader = elb.Reader(cloud.client("elbv2"), cloud.client("ec2"))
+    reader = elb.Reader(aws.client("elbv2"), aws.client("ec2"))
     balancer, turn, well = None, 0, True
     while not stop.is_set():
         try:
