@@ -1,0 +1,172 @@
+"""Roles, their inline policies, instance profiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.resources.base import (
+    Context,
+    Handler,
+    Made,
+    Name,
+    Properties,
+    changed,
+    given,
+    gone_is_fine,
+    tag_list,
+    tags_changed,
+)
+
+_GONE = "NoSuchEntity"
+
+
+def _iam(context: Context) -> Any:
+    return context.client("iam")
+
+
+def _create_role(context: Context, inputs: Properties) -> Made:
+    role = _iam(context).create_role(
+        RoleName=inputs["name"],
+        AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
+        Tags=tag_list(inputs.get("tagsAll")),
+        **given(
+            inputs,
+            Description="description",
+            Path="path",
+            MaxSessionDuration="maxSessionDuration",
+            PermissionsBoundary="permissionsBoundary",
+        ),
+    )["Role"]
+    return role["RoleName"], {"arn": role["Arn"], "uniqueId": role["RoleId"]}
+
+
+def _update_role(context: Context, id_: str, old: Properties, new: Properties) -> Properties:
+    client = _iam(context)
+    if changed(old, new, "assumeRolePolicy"):
+        client.update_assume_role_policy(RoleName=id_, PolicyDocument=new["assumeRolePolicy"])
+    if changed(old, new, "description", "maxSessionDuration"):
+        more = given(new, Description="description", MaxSessionDuration="maxSessionDuration")
+        client.update_role(RoleName=id_, **more)
+    put, dropped = tags_changed(old, new)
+    if put:
+        client.tag_role(RoleName=id_, Tags=tag_list(put))
+    if dropped:
+        client.untag_role(RoleName=id_, TagKeys=dropped)
+    return {}
+
+
+def _delete_role(context: Context, id_: str, _: Properties) -> None:
+    with gone_is_fine(_GONE):
+        for name in _iam(context).list_role_policies(RoleName=id_)["PolicyNames"]:
+            _iam(context).delete_role_policy(RoleName=id_, PolicyName=name)
+        _iam(context).delete_role(RoleName=id_)
+
+
+def _roles(context: Context, inputs: Properties) -> list[str]:
+    with gone_is_fine(_GONE):
+        return [_iam(context).get_role(RoleName=inputs["name"])["Role"]["RoleName"]]
+    return []
+
+
+def _put_policy(context: Context, inputs: Properties) -> Made:
+    _iam(context).put_role_policy(
+        RoleName=inputs["role"], PolicyName=inputs["name"], PolicyDocument=inputs["policy"]
+    )
+    return f"{inputs['role']}:{inputs['name']}", {}
+
+
+def _update_policy(context: Context, _: str, __: Properties, new: Properties) -> Properties:
+    return _put_policy(context, new)[1]
+
+
+def _delete_policy(context: Context, _: str, properties: Properties) -> None:
+    with gone_is_fine(_GONE):
+        _iam(context).delete_role_policy(RoleName=properties["role"], PolicyName=properties["name"])
+
+
+def _create_profile(context: Context, inputs: Properties) -> Made:
+    name = inputs["name"]
+    made = _iam(context).create_instance_profile(
+        InstanceProfileName=name,
+        Tags=tag_list(inputs.get("tagsAll")),
+        **given(inputs, Path="path"),
+    )["InstanceProfile"]
+    if "role" in inputs:
+        _iam(context).add_role_to_instance_profile(
+            InstanceProfileName=name, RoleName=inputs["role"]
+        )
+    return name, {"arn": made["Arn"], "uniqueId": made["InstanceProfileId"]}
+
+
+def _update_profile(context: Context, id_: str, old: Properties, new: Properties) -> Properties:
+    client = _iam(context)
+    if changed(old, new, "role"):
+        if "role" in old:
+            client.remove_role_from_instance_profile(InstanceProfileName=id_, RoleName=old["role"])
+        if "role" in new:
+            client.add_role_to_instance_profile(InstanceProfileName=id_, RoleName=new["role"])
+    put, dropped = tags_changed(old, new)
+    if put:
+        client.tag_instance_profile(InstanceProfileName=id_, Tags=tag_list(put))
+    if dropped:
+        client.untag_instance_profile(InstanceProfileName=id_, TagKeys=dropped)
+    return {}
+
+
+def _delete_profile(context: Context, id_: str, _: Properties) -> None:
+    with gone_is_fine(_GONE):
+        profile = _iam(context).get_instance_profile(InstanceProfileName=id_)["InstanceProfile"]
+        for role in profile["Roles"]:
+            _iam(context).remove_role_from_instance_profile(
+                InstanceProfileName=id_, RoleName=role["RoleName"]
+            )
+        _iam(context).delete_instance_profile(InstanceProfileName=id_)
+
+
+def _profiles(context: Context, inputs: Properties) -> list[str]:
+    with gone_is_fine(_GONE):
+        _iam(context).get_instance_profile(InstanceProfileName=inputs["name"])
+        return [inputs["name"]]
+    return []
+
+
+HANDLERS = {
+    "aws:iam/role:Role": Handler(
+        create=_create_role,
+        update=_update_role,
+        delete=_delete_role,
+        # How the provider deletes: inline policies always go here
+        properties=frozenset(
+            {
+                "assumeRolePolicy",
+                "description",
+                "path",
+                "maxSessionDuration",
+                "permissionsBoundary",
+                "forceDetachPolicies",
+            }
+        ),
+        replaces=frozenset({"name", "path", "permissionsBoundary"}),
+        name=Name(limit=64),
+        tagged=True,
+        leftovers=_roles,
+    ),
+    "aws:iam/rolePolicy:RolePolicy": Handler(
+        create=_put_policy,
+        update=_update_policy,
+        delete=_delete_policy,
+        properties=frozenset({"role", "policy"}),
+        replaces=frozenset({"name", "role"}),
+        name=Name(limit=128),
+    ),
+    "aws:iam/instanceProfile:InstanceProfile": Handler(
+        create=_create_profile,
+        update=_update_profile,
+        delete=_delete_profile,
+        properties=frozenset({"role", "path"}),
+        replaces=frozenset({"name", "path"}),
+        name=Name(limit=128),
+        tagged=True,
+        leftovers=_profiles,
+    ),
+}
