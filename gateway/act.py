@@ -1,0 +1,67 @@
+"""Carrying actions out. The only place that changes the machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from effects import Failed, run
+from gateway import firewall
+from gateway.decide import Command, LoadFilter, SetSysctl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.decide import Action
+    from gateway.observe import FilterMemory
+    from gateway.paths import Paths
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 10.0
+"""Seconds a single action may take; well under the watchdog's."""
+
+_SHOWN = 12
+"""Words of a command that are logged: one `wg set` may name hundreds of peers."""
+
+
+class Actor:
+    """Runs actions in order; after a failure it skips the rest of that action's scope."""
+
+    def __init__(self, paths: Paths, memory: FilterMemory, alive: Callable[[], None]) -> None:
+        self._paths, self._memory, self._alive = paths, memory, alive
+
+    def carry_out(self, actions: Iterable[Action]) -> dict[str, str]:
+        """What failed, by scope, with the reason. Empty when all went well."""
+        failed: dict[str, str] = {}
+        for action in actions:
+            if action.scope in failed:
+                continue
+            try:
+                self._one(action)
+            except (Failed, OSError) as err:
+                failed[action.scope] = str(err)[:300]
+                log.warning("%s: %s", action.scope, failed[action.scope])
+            self._alive()
+        return failed
+
+    def _one(self, action: Action) -> None:
+        match action:
+            case Command(argv):
+                more = f" ... ({len(argv)} words)" if len(argv) > _SHOWN else ""
+                log.info("%s%s", " ".join(argv[:_SHOWN]), more)
+                run(argv, timeout=TIMEOUT)
+            case SetSysctl(name, value):
+                log.info("sysctl %s = %s", name, value)
+                (self._paths.sysctl / name).write_text(value)
+            case LoadFilter(filter_):
+                log.info("packet filter: reach %s", ", ".join(map(str, filter_.reach)) or "nothing")
+                self._load(filter_)
+
+    def _load(self, filter_: firewall.Filter) -> None:
+        try:
+            run(firewall.LOAD, stdin=firewall.render(filter_), timeout=TIMEOUT)
+        except Failed:
+            # a table of our name with other types in it, as another version may have left
+            run(firewall.LOAD, stdin=firewall.render_anew(filter_), timeout=TIMEOUT)
+        self._memory.remember(filter_)

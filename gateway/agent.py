@@ -1,0 +1,421 @@
+"""The main thread: it alone owns the state and changes the machine.
+
+Messages in, one state; from the state and a look at the machine the actions; after them a new
+status for everybody else. It looks every few seconds whether or not anything was said, so that
+whatever happens to the machine is put right.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from effects import Failed
+from gateway import notify, sysctl
+from gateway.act import Actor
+from gateway.chrony import UNKNOWN
+from gateway.decide import Decider, Desired, SlotPlan, peer_commands
+from gateway.firewall import Filter, intersection
+from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
+from gateway.health import Verdict, complete, serves, verdict
+from gateway.keys import KeyFiles
+from gateway.messages import ChangesSeen, KeyFault, LifecycleSeen, PeersRead
+from gateway.network import own_addresses
+from gateway.observe import FilterMemory, clock, kernel_has_wireguard, observe
+from gateway.peer_cache import PeerCache, ServedCache
+from gateway.peers import Admitted, KnownPeers, admitted
+from gateway.state import State, receive
+from gateway.status import Board, Status
+from gateway.wireguard import PeerChanges
+from registry.items import Change, GatewayRecord, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gateway.chrony import Clock
+    from gateway.decide import Observed
+    from gateway.environment import Environment
+    from gateway.messages import Message
+    from gateway.paths import Paths
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0
+"""Seconds between looks at the machine."""
+
+ROUNDS = 3
+"""Looks in one pass: after acting the machine is looked at again, until nothing is left to do."""
+
+DRAIN_SECONDS = 20.0
+"""From failing health to taking the interfaces down: the load balancer's checks (interval 5, two of
+them) have noticed by then."""
+
+WAKE_AT_MOST = 1.0
+"""Seconds; the watchdog is fed at least that often."""
+
+
+def reach_of(environment: Environment, state: State) -> tuple:
+    """Where clients may go: what the launch template allows and the control item does not take."""
+    if state.control is None:
+        return ()
+    return intersection(
+        (*environment.vpc_cidrs, *environment.routed_cidrs),
+        (*state.control.vpc_cidrs, *state.control.routed_cidrs),
+    )
+
+
+def peer_delta(before: Mapping[str, IPv4Address], after: Mapping[str, IPv4Address]) -> PeerChanges:
+    """What to change on an interface that has exactly the peers `before`."""
+    return PeerChanges(
+        remove=tuple(key for key in before if key not in after),
+        put=tuple((key, address) for key, address in after.items() if before.get(key) != address),
+    )
+
+
+@dataclass
+class Seen:
+    """The latest look at the machine, and what it was compared with."""
+
+    observed: Observed
+    desired: Desired
+    failed: dict[str, str]
+
+
+class Agent:
+    """The main loop. `post` is what the other threads call."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        paths: Paths,
+        decider: Decider | None = None,
+        *,
+        look_at_clock: Callable[[], Clock] = clock,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.environment, self.paths, self.board = environment, paths, Board()
+        self.key_files = KeyFiles(paths.keys)
+        self._decider = decider or Decider()
+        self._look_at_clock, self._wall, self._monotonic = look_at_clock, wall, monotonic
+        self._queue: queue.Queue[Message] = queue.Queue()
+        self._memory = FilterMemory()
+        self._actor = Actor(paths, self._memory, lambda: notify.notify(notify.ALIVE))
+        self._peer_cache, self._served_cache = PeerCache(paths.state), ServedCache(paths.state)
+        self._sysctl = sysctl.parse(paths.sysctl_wanted.read_text())
+        self._kernel_wireguard = kernel_has_wireguard()
+        self._boot_id = paths.boot_id.read_text().strip()
+        self._state = State()
+        self._admitted = Admitted({}, {})
+        self._admitted_from: KnownPeers | None = None
+        self._seen: Seen | None = None
+        self._blind = ""
+        self._clock = UNKNOWN
+        self._applied = 0
+        self._failures = self._unreadable = 0
+        self._ending_since: float | None = None
+        self._looked_at = float("-inf")
+
+    def post(self, message: Message) -> None:
+        """Hand a message to the main thread; from any thread."""
+        self._queue.put(message)
+
+    # -------------------------------------------------------------- life
+
+    def start(self) -> None:
+        """Recall what was known before the restart and bring the machine to it, without AWS."""
+        served, was_complete, control, gateways = self._served_cache.load()
+        keys = {number: self.key_files.public_key(number) for number in served}
+        self._state = State(
+            served=served,
+            complete=was_complete,
+            control=control,
+            gateways=frozenset(map(IPv4Address, gateways)),
+            keys={number: key for number, key in keys.items() if key},
+            known=self._peer_cache.load(),
+        )
+        self._pass()
+        self._publish()
+        notify.notify(notify.READY)
+
+    def run(self, ended: Callable[[], bool]) -> None:
+        """Until `ended()`. The interfaces stay as they are: a restart keeps the sessions."""
+        while not ended():
+            self.turn()
+        notify.notify(notify.STOPPING)
+
+    def turn(self) -> None:
+        """Wait for messages or the next look, and do what follows from them."""
+        before = self._state
+        self._receive_all()
+        self._note_ending()
+        if self._state is not before:
+            self._remember(before)
+        self._act()
+        self._publish()
+        notify.notify(notify.ALIVE)
+
+    # -------------------------------------------------------------- messages
+
+    def _receive_all(self) -> None:
+        for message in self._waiting():
+            before = self._state
+            self._state = receive(before, message)
+            match message:
+                case ChangesSeen(_, changes):
+                    self._unreadable += sum(isinstance(item, Unreadable) for item in changes)
+                    self._journal(before, changes)
+                case PeersRead(_, unreadable):
+                    self._unreadable += len(unreadable)
+                    if self._state.known is not before.known and self._state.known is not None:
+                        self._peer_cache.replace(self._state.known)
+                case KeyFault(generation, why, refused):
+                    if before.key_faults.get(generation) != message:
+                        log.log(
+                            logging.ERROR if refused else logging.WARNING,
+                            "key generation %d is not served: %s",
+                            generation,
+                            why,
+                        )
+                case LifecycleSeen(ending) if ending != before.ending:
+                    log.info("draining" if ending else "no longer draining")
+
+    def _waiting(self) -> list[Message]:
+        found: list[Message] = []
+        try:
+            found.append(self._queue.get(timeout=self._pause()))
+            while True:
+                found.append(self._queue.get_nowait())
+        except queue.Empty:
+            return found
+
+    def _pause(self) -> float:
+        until_look = self._looked_at + LOOK_EVERY - self._monotonic()
+        expiry = self._admitted.next_expiry
+        until_expiry = WAKE_AT_MOST if expiry is None else expiry - self._wall()
+        return max(0.0, min(WAKE_AT_MOST, until_look, until_expiry))
+
+    def _journal(self, before: State, changes: tuple[Change | Unreadable, ...]) -> None:
+        """On disk before it is in force: what was confirmed once holds after a restart."""
+        known = self._state.known
+        if known is None or before.known is None or known is before.known:
+            return
+        fresh = [
+            change
+            for change in changes
+            if isinstance(change, Change)
+            and before.known.generation < change.generation <= known.generation
+        ]
+        self._peer_cache.append(known, fresh)
+
+    def _note_ending(self) -> None:
+        if not self._state.ending:
+            self._ending_since = None
+        elif self._ending_since is None:
+            self._ending_since = self._monotonic()
+
+    @property
+    def _drained(self) -> bool:
+        since = self._ending_since
+        return since is not None and self._monotonic() - since >= DRAIN_SECONDS
+
+    def _remember(self, before: State) -> None:
+        state = self._state
+        if state.served_fault and state.served_fault != before.served_fault:
+            log.error("%s", state.served_fault)
+        if state.served != before.served:
+            log.info("key generations to serve: %s", list(state.served))
+            self.key_files.forget_others(state.served)
+        if (state.served, state.complete, state.control, state.gateways) != (
+            before.served,
+            before.complete,
+            before.control,
+            before.gateways,
+        ):
+            self._served_cache.save(
+                state.served,
+                state.control,
+                tuple(sorted(map(str, state.gateways))),
+                complete=state.complete,
+            )
+
+    # -------------------------------------------------------------- acting
+
+    def _desired(self, own: frozenset[IPv4Address]) -> Desired:
+        environment, state = self.environment, self._state
+        slots = () if self._drained else state.served
+        return Desired(
+            slots=tuple(
+                SlotPlan(
+                    slot=slot_of(number),
+                    generation=number,
+                    interface=interface_of(slot_of(number)),
+                    port=environment.port + slot_of(number),
+                    public_key=state.keys[number],
+                    key_file=self.key_files.path(number),
+                )
+                for number in slots
+                if number in state.keys
+            ),
+            peers=self._admit().addresses,
+            pool=environment.client_pool,
+            own_address=environment.own_address,
+            mtu=environment.mtu,
+            filter=Filter(
+                port=environment.port,
+                health_port=environment.health_port,
+                metrics_port=environment.metrics_port,
+                client_pool=environment.client_pool,
+                reach=reach_of(environment, state),
+                gateways=state.gateways | own,
+                peer_to_peer=environment.peer_to_peer,
+            ),
+            sysctl=self._sysctl,
+        )
+
+    def _admit(self) -> Admitted:
+        """Who is admitted now; worked out again only when the peers or an expiry ask for it."""
+        known, expiry = self._state.known, self._admitted.next_expiry
+        expired = expiry is not None and expiry <= self._wall()
+        if known is not None and (known is not self._admitted_from or expired):
+            self._admitted = admitted(known, self.environment.client_pool, self._wall())
+            self._admitted_from = known
+        return self._admitted
+
+    def _act(self) -> None:
+        """A small step if only peers have changed on a machine that is well; else a full pass."""
+        seen = self._seen
+        if seen is None or seen.failed or self._monotonic() - self._looked_at >= LOOK_EVERY:
+            self._pass()
+            return
+        own = own_addresses(dict(seen.observed.links), INTERFACES)
+        desired = self._desired(own)
+        if replace(desired, peers=seen.desired.peers) != seen.desired:
+            self._pass()
+            return
+        if desired.peers is not seen.desired.peers:
+            changes = peer_delta(seen.desired.peers, desired.peers)
+            failed = self._actor.carry_out(
+                command
+                for plan in desired.slots
+                for command in peer_commands(plan.interface, changes)
+            )
+            self._failures += len(failed)
+            self._seen = Seen(seen.observed, desired, failed)
+            if failed:
+                return  # `applied` stays; the next turn looks at the machine
+        self._confirm()
+
+    def _pass(self) -> None:
+        """Look, act, look again until nothing is left to do or something fails."""
+        self._looked_at = self._monotonic()
+        self._clock = self._look_at_clock()
+        try:
+            for _round in range(ROUNDS):
+                observed = observe(
+                    self.environment.client_pool,
+                    self.paths,
+                    self._memory,
+                    kernel_wireguard=self._kernel_wireguard,
+                )
+                desired = self._desired(own_addresses(dict(observed.links), INTERFACES))
+                actions = self._decider.plan(desired, observed)
+                failed = self._actor.carry_out(actions)
+                self._failures += len(failed)
+                self._seen, self._blind = Seen(observed, desired, failed), ""
+                if failed or not actions:
+                    break
+        except (Failed, ValueError, OSError) as err:
+            self._seen, self._blind = None, f"the machine cannot be looked at: {err}"[:300]
+            log.warning("%s", self._blind)
+            return
+        # peers are not in force as they should be only on an interface that is there and failed
+        if not any(name in failed for name in observed.devices):
+            self._confirm()
+        done = complete(self._state, desired, observed)
+        if done and not self._state.complete:
+            before, self._state = self._state, replace(self._state, complete=True)
+            self._remember(before)
+
+    def _confirm(self) -> None:
+        """Everything that is known is in force."""
+        if self._state.known is not None:
+            self._applied = self._state.known.generation
+
+    # -------------------------------------------------------------- telling
+
+    def _publish(self) -> None:
+        state, seen = self._state, self._seen
+        if seen is None:
+            verdicts = dict.fromkeys(SLOTS, Verdict((self._blind or "starting",)))
+        else:
+            verdicts = {
+                slot: verdict(slot, state, seen.desired, seen.observed, self._clock)
+                for slot in SLOTS
+            }
+        before = self.board.status.verdicts
+        for slot, now in verdicts.items():
+            if now != before.get(slot):
+                log.info("slot %d: %s", slot, "; ".join(now.reasons) or "healthy")
+        faults = self._faults()
+        self.board.publish(
+            Status(
+                state=state,
+                devices=seen.observed.devices if seen else {},
+                admitted=self._admitted,
+                applied=self._applied,
+                verdicts=verdicts,
+                clock=self._clock,
+                faults=faults,
+                failures=self._failures,
+                unreadable=self._unreadable,
+                drained=self._drained and seen is not None and not seen.observed.devices,
+                record=self._record(faults),
+                at=self._monotonic(),
+            )
+        )
+
+    def _faults(self) -> tuple[str, ...]:
+        state, seen = self._state, self._seen
+        control = state.control
+        found = [state.served_fault, self._blind]
+        found += [
+            f"key generation {number}: {fault.why}" for number, fault in state.key_faults.items()
+        ]
+        found += [f"{scope}: {why}" for scope, why in (seen.failed if seen else {}).items()]
+        found += [f"{part}: {why}" for part, why in state.trouble.items()]
+        found += [f"peer {name} is left out: its address" for name in self._admitted.unusable]
+        if not self._clock.synchronised:
+            found.append(f"clock: {self._clock.why}")
+        if control is not None and (control.port, control.client_pool) != (
+            self.environment.port,
+            self.environment.client_pool,
+        ):
+            found.append("control names another port or client pool than this instance has")
+        return tuple(text for text in found if text)[:20]
+
+    def _record(self, faults: tuple[str, ...]) -> GatewayRecord | None:
+        state, seen, identity = self._state, self._seen, self._state.identity
+        if identity is None:
+            return None
+        served = {
+            number: key
+            for number, key in state.keys.items()
+            if seen is not None and not serves(number, seen.desired, seen.observed)
+        }
+        return GatewayRecord(
+            arn=identity.arn,
+            instance_id=identity.instance_id,
+            zone=identity.zone,
+            address=identity.address,
+            boot_id=self._boot_id,
+            applied=self._applied,
+            epoch=state.known.epoch if state.known else "",
+            keys=served,
+            version=self.environment.version,
+            faults=faults,
+        )

@@ -1,0 +1,47 @@
+"""Clients of AWS's APIs, with short time limits: no call may hold a thread for long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+ERRORS = (BotoCoreError, ClientError)
+"""What any call may raise when AWS is away or refuses."""
+
+CONFIG = Config(
+    connect_timeout=2,
+    read_timeout=2,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    tcp_keepalive=True,
+)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """One of each service the agent talks to; boto3's clients may be shared by threads."""
+
+    dynamodb: Any
+    secretsmanager: Any
+    autoscaling: Any
+
+
+def clients(region: str) -> Clients:
+    """Clients with the instance's role."""
+    session = boto3.session.Session(region_name=region)
+
+    def client(service: str) -> Any:
+        return session.client(service, config=CONFIG)
+
+    return Clients(client("dynamodb"), client("secretsmanager"), client("autoscaling"))
+
+
+def reason(err: Exception) -> str:
+    """An AWS error in one line, without request ids: the same fault reads the same each time."""
+    if isinstance(err, ClientError):
+        error = err.response.get("Error", {})
+        return f"{err.operation_name}: {error.get('Code', '?')}: {error.get('Message', '')}"[:300]
+    return f"{type(err).__name__}: {err}".splitlines()[0][:300]

@@ -1,0 +1,217 @@
+"""From what is wanted and what is there to the actions in between. Pure.
+
+Nothing is touched that is right already: a peer with its right address is in no command, so its
+session goes on; an interface with its right key is never made anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway import network, wireguard
+from gateway.generations import INTERFACES, SLOTS
+from gateway.paths import Userspace, for_interface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from ipaddress import IPv4Address, IPv4Network
+    from pathlib import Path
+
+    from gateway.firewall import Filter
+    from gateway.network import Link, Route, Rule
+    from gateway.wireguard import Device, PeerChanges
+
+# ------------------------------------------------------------------ what is wanted, what is there
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """One slot in use: its interface with its key and port."""
+
+    slot: int
+    generation: int
+    interface: str
+    port: int
+    public_key: str
+    key_file: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """The machine as it should be."""
+
+    slots: tuple[SlotPlan, ...]
+    """Those in use, the newest generation last; an interface of a slot that is not here goes."""
+    peers: Mapping[str, IPv4Address]
+    """Public key -> tunnel address, the same on every interface."""
+    pool: IPv4Network
+    own_address: IPv4Address
+    mtu: int
+    filter: Filter
+    sysctl: Mapping[str, str]
+
+    def plan_of(self, interface: str) -> SlotPlan | None:
+        """What is planned for an interface."""
+        return next((plan for plan in self.slots if plan.interface == interface), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """The machine as it is."""
+
+    links: Mapping[str, Link]
+    devices: Mapping[str, Device]
+    rules: frozenset[Rule]
+    routes: frozenset[Route]
+    sysctl: Mapping[str, str]
+    filter: Filter | None
+    """What the rules in the kernel were made from; None when they are not as we loaded them."""
+    kernel_wireguard: bool = True
+
+
+# ------------------------------------------------------------------ actions
+
+MACHINE = "machine"
+"""Scope of what concerns no single interface."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """Run a program. If it fails, the rest of its scope waits for the next look at the machine."""
+
+    argv: tuple[str, ...]
+    scope: str = MACHINE
+
+
+@dataclass(frozen=True)
+class SetSysctl:
+    """Write a kernel setting."""
+
+    name: str
+    value: str
+    scope: str = "sysctl"
+
+
+@dataclass(frozen=True)
+class LoadFilter:
+    """Load the packet filter."""
+
+    filter: Filter
+    scope: str = "filter"
+
+
+Action: TypeAlias = Command | SetSysctl | LoadFilter
+
+
+@dataclass(frozen=True)
+class Decider:
+    """The decision, with what it needs to know of the machine's kind."""
+
+    userspace: Userspace = field(default_factory=Userspace)
+
+    def plan(self, desired: Desired, observed: Observed) -> list[Action]:
+        """The actions, in order. None when everything is as it should be.
+
+        The filter stands before any interface does, and new interfaces before old ones go: in a
+        rotation clients always find one of the two.
+        """
+        return [
+            *_settings(desired, observed),
+            *_filter(desired, observed),
+            *(step for plan in desired.slots for step in self._interface(plan, desired, observed)),
+            *_routing(desired, observed),
+            *(
+                self._delete(name, observed)
+                for name in INTERFACES
+                if desired.plan_of(name) is None
+                and (name in observed.links or name in observed.devices)
+            ),
+        ]
+
+    def _interface(self, plan: SlotPlan, desired: Desired, observed: Observed) -> Iterator[Action]:
+        name = plan.interface
+        link, device = observed.links.get(name), observed.devices.get(name)
+        if link is None or device is None or device.public_key not in ("", plan.public_key):
+            # An interface without its other half is broken; one with another key belongs to a
+            # generation that is over, and so do its sessions
+            if link is not None:
+                yield self._delete(name, observed)
+            yield self._create(name, observed)
+            link, device = None, None
+
+        def command(argv: tuple[str, ...]) -> Command:
+            return Command(argv, name)
+
+        if device is None or device.public_key != plan.public_key:
+            yield command(wireguard.set_key(name, plan.key_file))
+        if device is None or device.port != plan.port:
+            yield command(wireguard.set_port(name, plan.port))
+        if link is None or link.mtu != desired.mtu:
+            yield command(("ip", "link", "set", name, "mtu", str(desired.mtu)))
+        own, there = f"{desired.own_address}/32", link.addresses if link else frozenset()
+        if own not in there:
+            yield command(("ip", "address", "replace", own, "dev", name))
+        for other in sorted(there - {own}):
+            yield command(("ip", "address", "delete", other, "dev", name))
+        yield from peer_commands(
+            name, wireguard.differences(desired.peers, device.peers if device else {})
+        )
+        if link is None or not link.up:
+            yield command(("ip", "link", "set", name, "up"))
+
+    def _create(self, name: str, observed: Observed) -> Command:
+        if observed.kernel_wireguard:
+            return Command(("ip", "link", "add", name, "type", "wireguard"), name)
+        return Command(for_interface(self.userspace.start, name), name)
+
+    def _delete(self, name: str, observed: Observed) -> Command:
+        if observed.kernel_wireguard:
+            return Command(("ip", "link", "delete", name), name)
+        return Command(for_interface(self.userspace.stop, name), name)
+
+
+def peer_commands(interface: str, changes: PeerChanges) -> Iterator[Command]:
+    """The commands for some peers of one interface."""
+    return (Command(argv, interface) for argv in wireguard.set_peers(interface, changes))
+
+
+def _settings(desired: Desired, observed: Observed) -> Iterator[Action]:
+    for name, value in desired.sysctl.items():
+        # values of several numbers are listed with tabs
+        if name in observed.sysctl and observed.sysctl[name].split() != value.split():
+            yield SetSysctl(name, value)
+
+
+def _filter(desired: Desired, observed: Observed) -> Iterator[Action]:
+    if observed.filter != desired.filter:
+        yield LoadFilter(desired.filter)
+
+
+def _routing(desired: Desired, observed: Observed) -> Iterator[Action]:
+    for slot in SLOTS:
+        rule = network.Rule(network.mark_of(slot), network.table_of(slot))
+        if rule not in observed.rules:
+            yield Command(network.add_rule(slot))
+    wanted = {network.table_of(plan.slot): plan.interface for plan in desired.slots}
+    if desired.slots:
+        wanted[network.MAIN] = desired.slots[-1].interface
+    for table, interface in wanted.items():
+        # An interface that was made anew just now has lost the routes that were seen
+        if network.Route(table, interface) not in observed.routes or not _settled(
+            interface, desired, observed
+        ):
+            yield Command(network.replace_route(desired.pool, interface, table), interface)
+
+
+def _settled(interface: str, desired: Desired, observed: Observed) -> bool:
+    """Whether the interface is up and stays as it is."""
+    plan, link = desired.plan_of(interface), observed.links.get(interface)
+    device = observed.devices.get(interface)
+    return (
+        plan is not None
+        and link is not None
+        and link.up
+        and device is not None
+        and device.public_key in ("", plan.public_key)
+    )

@@ -1,0 +1,165 @@
+"""The packet filter as one nftables transaction. Pure.
+
+One table of ours. Loading the text again replaces every rule in one step and keeps the map of
+return paths, which the kernel fills. Rules hold no counters, so that the listing is comparable.
+
+Whose packets are judged where: `learn` and `mark_*` find the way back to a client, `to_gateway` is
+what may reach the gateway itself, `through` what may pass it; `from_client` judges every packet of
+a client by itself, before any thought of established connections. The widest thing a client may
+reach is `Filter.reach`; what a client writes into its own config is the client's choice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import collapse_addresses
+from typing import TYPE_CHECKING
+
+from gateway.generations import INTERFACES, SLOTS, interface_of
+from gateway.network import mark_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from ipaddress import IPv4Address, IPv4Network
+
+TABLE = "inet gatepair"
+LOAD = ("nft", "-f", "-")
+LISTING = ("nft", "--terse", "--stateless", "list", "table", "inet", "gatepair")
+"""Terse: without the elements of the map, of which there may be thousands."""
+
+NEVER = ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
+"""This machine, the instance's metadata and other link-local services, groups and broadcasts."""
+
+RETURN_PATH_LIFETIME = "1d"
+"""How long a silent client's way back is remembered; after that the main route serves it."""
+
+MOST_RETURN_PATHS = 262144
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """What the rules are made from."""
+
+    port: int
+    """UDP of slot 0; slot 1 has the next one."""
+    health_port: int
+    metrics_port: int
+    client_pool: IPv4Network
+    reach: tuple[IPv4Network, ...]
+    """Where clients may go; empty: nowhere."""
+    gateways: frozenset[IPv4Address]
+    """Every gateway's own: a client, translated, would look like a gateway to the others."""
+    peer_to_peer: bool
+
+
+def intersection(
+    one: Iterable[IPv4Network], other: Iterable[IPv4Network]
+) -> tuple[IPv4Network, ...]:
+    """What lies in both lists. Of two networks one holds the other, or they are apart."""
+    others = list(other)
+    both = [
+        a if a.subnet_of(b) else b for a in one for b in others if a.subnet_of(b) or b.subnet_of(a)
+    ]
+    return tuple(collapse_addresses(both))
+
+
+def _elements(values: Iterable[object]) -> str:
+    return "{ " + ", ".join(str(value) for value in values) + " }"
+
+
+def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
+    """Chain name -> its hook and its rules."""
+    wg = _elements(f'"{name}"' for name in INTERFACES)
+    pool = filter_.client_pool
+    ports = _elements(filter_.port + slot for slot in SLOTS)
+    served = _elements((filter_.health_port, filter_.metrics_port))
+    reach = _elements(filter_.reach)
+    mark = f"ip daddr {pool} meta mark set ip daddr map @return_path"
+    from_client = [f"ip daddr {_elements(NEVER)} drop"]
+    if filter_.gateways:
+        from_client.append(f"ip daddr {_elements(sorted(filter_.gateways))} drop")
+    from_client.append(
+        f"ip daddr {pool} oifname {wg} accept" if filter_.peer_to_peer else f"oifname {wg} drop"
+    )
+    through = [
+        # the smaller of the two sides' path MTU, in both directions; it never raises a value
+        "tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+        f"iifname {wg} goto from_client",
+    ]
+    if filter_.reach:
+        from_client.append(f"ip daddr {reach} accept")
+        through += [
+            f"oifname {wg} ip saddr {reach} ct state established,related accept",
+            f"oifname {wg} meta l4proto icmp ct state related accept",
+        ]
+    return {
+        # The interface of a client's last *decrypted data packet*: WireGuard has checked that this
+        # key may use this source. A handshake alone proves no working session on that side.
+        "learn": (
+            "type filter hook prerouting priority mangle; policy accept;",
+            [
+                f'iifname "{interface_of(slot)}" ip saddr {pool} update @return_path '
+                f"{{ ip saddr : {mark_of(slot):#010x} }}"
+                for slot in SLOTS
+            ],
+        ),
+        # behind the translation back to the client's address (priority -100), before routing
+        "mark_forwarded": ("type filter hook prerouting priority -50; policy accept;", [mark]),
+        "mark_own": ("type route hook output priority mangle; policy accept;", [mark]),
+        "to_gateway": (
+            "type filter hook input priority filter; policy drop;",
+            [
+                'iifname "lo" accept',
+                f"iifname {wg} drop",
+                "ct state established,related accept",
+                f"udp dport {ports} accept",
+                f"tcp dport {served} accept",
+                "meta l4proto { icmp, ipv6-icmp } accept",
+                "udp sport 67 udp dport 68 accept",
+                "udp sport 547 udp dport 546 accept",
+            ],
+        ),
+        "through": ("type filter hook forward priority filter; policy drop;", through),
+        "from_client": ("", [*from_client, "drop"]),
+        # WireGuard speaks only in answer. A client follows whoever last sent it something valid, so
+        # a gateway that the load balancer has left must not call it back past the load balancer.
+        "from_gateway": (
+            "type filter hook output priority filter; policy accept;",
+            [f"udp sport {ports} ct direction reply accept", f"udp sport {ports} drop"],
+        ),
+        "translate": (
+            "type nat hook postrouting priority srcnat; policy accept;",
+            [f"ip saddr {pool} oifname != {wg} masquerade"],
+        ),
+    }
+
+
+def render(filter_: Filter) -> str:
+    """Text for `nft -f`: makes what is missing, then replaces all rules, in one transaction."""
+    chains = _chains(filter_)
+    size = min(filter_.client_pool.num_addresses, MOST_RETURN_PATHS)
+    lines = [
+        f"add table {TABLE}",
+        f"add map {TABLE} return_path {{ type ipv4_addr : mark; size {size}; "
+        f"flags dynamic,timeout; timeout {RETURN_PATH_LIFETIME}; }}",
+    ]
+    for name, (hook, _rules) in chains.items():
+        lines.append(f"add chain {TABLE} {name}" + (f" {{ {hook} }}" if hook else ""))
+        lines.append(f"flush chain {TABLE} {name}")
+    for name, (_hook, rules) in chains.items():
+        lines += [f"add rule {TABLE} {name} {rule}" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def render_anew(filter_: Filter) -> str:
+    """The same, but from nothing: for when another table of our name is in the way.
+
+    Still one transaction; the return paths are forgotten.
+    """
+    return f"add table {TABLE}\ndelete table {TABLE}\n{render(filter_)}"
+
+
+def fingerprint(listing: str) -> str:
+    """Of what the kernel has, for comparison with what it had just after loading."""
+    return hashlib.sha256(listing.encode()).hexdigest()

@@ -1,0 +1,71 @@
+"""Puts the units and settings of this version in place and starts the agent.
+
+Run by the bootstrap program after unpacking; doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from effects import Failed, run, write_atomic
+from gateway.paths import UNITS
+
+AGENT = "gatepair-agent.service"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file of units/ goes."""
+
+    source: str
+    directory: str
+    name: str
+
+
+PLACES = (
+    Place(AGENT, "etc/systemd/system", AGENT),
+    Place("gatepair-wireguard-go@.service", "etc/systemd/system", "gatepair-wireguard-go@.service"),
+    Place("gatepair.sources", "etc/chrony/sources.d", "gatepair.sources"),
+    Place("gatepair.sysctl.conf", "etc/sysctl.d", "60-gatepair.conf"),
+    Place("gatepair.modules.conf", "etc/modules-load.d", "gatepair.conf"),
+)
+
+
+def put_in_place(root: Path = Path("/"), units: Path = UNITS) -> list[str]:
+    """Write what differs; returns the names of the files written."""
+    written: list[str] = []
+    for place in PLACES:
+        content = (units / place.source).read_bytes()
+        target = root / place.directory / place.name
+        if target.is_file() and target.read_bytes() == content:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, content)
+        written.append(place.source)
+    return written
+
+
+def main() -> int:
+    """Install, then start. The agent comes first: the rest can be done while it boots."""
+    written = put_in_place()
+    run(("systemctl", "daemon-reload"))
+    run(("systemctl", "enable", AGENT))
+    run(("systemctl", "restart" if AGENT in written else "start", "--no-block", AGENT))
+    # each may be refused in a container, where the machine outside has seen to it
+    for command in (
+        ("systemctl", "restart", "systemd-modules-load.service"),
+        ("systemctl", "restart", "systemd-sysctl.service"),
+        ("systemctl", "enable", "--now", "chrony.service"),
+        ("chronyc", "reload", "sources"),
+    ):
+        try:
+            run(command, timeout=30)
+        except Failed as err:
+            sys.stderr.write(f"gatepair-install: {err}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

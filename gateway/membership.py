@@ -1,0 +1,132 @@
+"""Who else is a gateway, and what Auto Scaling wants with this one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from gateway.messages import GatewaysSeen, IdentityFound, LifecycleSeen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.environment import LifecycleHooks
+    from gateway.messages import Message
+    from gateway.metadata import Metadata
+    from gateway.status import Board
+    from registry.store import Registry
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 10.0
+SOON = 2.0
+"""Seconds between looks while a lifecycle hook waits."""
+
+METADATA_INTERVAL = 3.0
+
+LAUNCHING, TERMINATING = "Pending:Wait", "Terminating:Wait"
+ENDING = ("Terminated", "Detached")
+
+
+@dataclass(frozen=True)
+class Membership:
+    """This instance's Auto Scaling group; an empty group: it is in none."""
+
+    group: str = ""
+    lifecycle_state: str = ""
+    members: tuple[str, ...] = ()
+    """Instance ids, this one's among them."""
+
+
+def look_up(autoscaling: Any, instance_id: str) -> Membership:
+    """The group's members, from Auto Scaling: a gateway that cannot write is one all the same."""
+    own = autoscaling.describe_auto_scaling_instances(InstanceIds=[instance_id])
+    for instance in own["AutoScalingInstances"]:
+        group = instance["AutoScalingGroupName"]
+        found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])
+        members = (
+            member["InstanceId"]
+            for entry in found["AutoScalingGroups"]
+            for member in entry["Instances"]
+        )
+        return Membership(group, instance["LifecycleState"], tuple(members))
+    return Membership()
+
+
+def hook_to_complete(
+    lifecycle_state: str, hooks: LifecycleHooks, *, healthy: bool, drained: bool
+) -> str:
+    """The name of the hook that has nothing to wait for any more; empty if there is none. Pure."""
+    if lifecycle_state == LAUNCHING and healthy:
+        return hooks.launch
+    if lifecycle_state == TERMINATING and drained:
+        return hooks.terminate
+    return ""
+
+
+class MembershipWatch:
+    """One step of the membership's poller."""
+
+    def __init__(
+        self,
+        autoscaling: Any,
+        registry: Registry,
+        hooks: LifecycleHooks,
+        board: Board,
+        post: Callable[[Message], None],
+    ) -> None:
+        self._autoscaling, self._registry, self._hooks = autoscaling, registry, hooks
+        self._board, self._post = board, post
+
+    def step(self) -> float:
+        """Look, tell, and complete a hook that is due; returns the seconds until the next look."""
+        status = self._board.status
+        identity = status.state.identity
+        if identity is None:
+            return 0.5
+        membership = look_up(self._autoscaling, identity.instance_id)
+        records = self._registry.gateways(map(identity.arn_of, membership.members))
+        self._post(GatewaysSeen(frozenset(_addresses(record.address for record in records))))
+        hook = hook_to_complete(
+            membership.lifecycle_state,
+            self._hooks,
+            healthy=status.healthy,
+            drained=status.drained,
+        )
+        if hook:
+            self._autoscaling.complete_lifecycle_action(
+                LifecycleHookName=hook,
+                AutoScalingGroupName=membership.group,
+                InstanceId=identity.instance_id,
+                LifecycleActionResult="CONTINUE",
+            )
+            log.info("lifecycle hook %s: completed", hook)
+        waiting = membership.lifecycle_state in (LAUNCHING, TERMINATING)
+        return SOON if waiting else INTERVAL
+
+
+def _addresses(texts: Iterable[str]) -> list[IPv4Address]:
+    found: list[IPv4Address] = []
+    for text in texts:
+        try:
+            found.append(IPv4Address(text))
+        except AddressValueError:
+            log.warning("a gateway's item has the address %r", text)
+    return found
+
+
+class MetadataWatch:
+    """One step of the metadata's poller: who we are, then whether we are to end."""
+
+    def __init__(self, metadata: Metadata, board: Board, post: Callable[[Message], None]) -> None:
+        self._metadata, self._board, self._post = metadata, board, post
+
+    def step(self) -> float:
+        """Ask once; returns the seconds until the next time."""
+        if self._board.status.state.identity is None:
+            self._post(IdentityFound(self._metadata.identity()))
+        target = self._metadata.target_lifecycle_state()
+        self._post(LifecycleSeen(target in ENDING))
+        return METADATA_INTERVAL

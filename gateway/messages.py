@@ -1,0 +1,97 @@
+"""What the agent's threads tell its main thread. Each thread only ever puts these on the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address
+
+    from gateway.metadata import Identity
+    from gateway.peers import KnownPeers
+    from registry.items import Change, Head, Unreadable
+
+
+@dataclass(frozen=True)
+class IdentityFound:
+    """Which instance this is."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class HeadSeen:
+    """The registry has answered."""
+
+    head: Head
+    at: float
+    """Monotonic seconds."""
+
+
+@dataclass(frozen=True)
+class ChangesSeen:
+    """Changes of the registry, in order; from the registry itself or from another gateway."""
+
+    epoch: str
+    changes: tuple[Change | Unreadable, ...]
+
+
+@dataclass(frozen=True)
+class PeersRead:
+    """A full reading of the registry."""
+
+    known: KnownPeers
+    unreadable: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True)
+class KeyReady:
+    """A generation's private key is on disk and is the one that clients trust."""
+
+    generation: int
+    public_key: str
+
+
+@dataclass(frozen=True)
+class KeyFault:
+    """A generation's key must not be served (`refused`), or cannot be had at the moment."""
+
+    generation: int
+    why: str
+    refused: bool
+
+
+@dataclass(frozen=True)
+class GatewaysSeen:
+    """The addresses of every member of the Auto Scaling group that has told them."""
+
+    addresses: frozenset[IPv4Address]
+
+
+@dataclass(frozen=True)
+class LifecycleSeen:
+    """Whether Auto Scaling wants this instance gone."""
+
+    ending: bool
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A part of the outside that does not answer; an empty `why` takes it back."""
+
+    part: str
+    why: str
+
+
+Message: TypeAlias = (
+    IdentityFound
+    | HeadSeen
+    | ChangesSeen
+    | PeersRead
+    | KeyReady
+    | KeyFault
+    | GatewaysSeen
+    | LifecycleSeen
+    | Trouble
+)

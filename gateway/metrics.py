@@ -1,0 +1,155 @@
+"""Prometheus metrics: the names of MindFlavor's prometheus_wireguard_exporter, and our own.
+
+https://github.com/MindFlavor/prometheus_wireguard_exporter
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from gateway.generations import slot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client.core import Metric
+
+    from gateway.status import Status
+
+ONLINE_WITHIN = 180
+"""Seconds since the last handshake, after which WireGuard itself discards the session's keys."""
+
+_PEER_LABELS = ("interface", "public_key", "allowed_ips", "friendly_name")
+
+
+class StatusCollector(Collector):
+    """Turns the published status into metrics when they are asked for."""
+
+    def __init__(self, status: Callable[[], Status], now: Callable[[], float] = time.time) -> None:
+        self._status, self._now = status, now
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of one status."""
+        status = self._status()
+        yield from _wireguard(status)
+        yield from _numbers(status, self._now())
+        yield from _by_label(status)
+
+
+def _wireguard(status: Status) -> Iterator[Metric]:
+    sent = CounterMetricFamily(
+        "wireguard_sent_bytes_total", "Bytes sent to the peer", labels=_PEER_LABELS
+    )
+    received = CounterMetricFamily(
+        "wireguard_received_bytes_total", "Bytes received from the peer", labels=_PEER_LABELS
+    )
+    handshake = GaugeMetricFamily(
+        "wireguard_latest_handshake_seconds",
+        "UNIX time of the last handshake, 0 if there was none",
+        labels=_PEER_LABELS,
+    )
+    for device in status.devices.values():
+        for peer in device.peers.values():
+            labels = (
+                device.name,
+                peer.public_key,
+                ",".join(sorted(peer.allowed_ips)),
+                status.admitted.names.get(peer.public_key, ""),
+            )
+            sent.add_metric(labels, peer.sent)
+            received.add_metric(labels, peer.received)
+            handshake.add_metric(labels, peer.latest_handshake)
+    return iter((sent, received, handshake))
+
+
+def online_peers(status: Status, now: float) -> int:
+    """Peers whose last handshake, on any interface, is recent enough for a live session."""
+    return len(
+        {
+            peer.public_key
+            for device in status.devices.values()
+            for peer in device.peers.values()
+            if now - peer.latest_handshake < ONLINE_WITHIN
+        }
+    )
+
+
+def _numbers(status: Status, now: float) -> Iterator[Metric]:
+    state = status.state
+    age = float("inf") if state.contact is None else max(0.0, time.monotonic() - state.contact)
+    for name, text, value in (
+        ("gatepair_peers", "Peers admitted now", len(status.admitted.addresses)),
+        ("gatepair_online_peers", "Peers with a live session here", online_peers(status, now)),
+        (
+            "gatepair_registry_generation",
+            "Last change seen in the registry",
+            state.head_generation,
+        ),
+        ("gatepair_applied_generation", "Last contiguous change in force", status.applied),
+        (
+            "gatepair_registry_lag",
+            "Changes seen and not yet in force",
+            max(0, state.head_generation - status.applied),
+        ),
+        ("gatepair_control_plane_age_seconds", "Since the registry last answered", age),
+        (
+            "gatepair_clock_offset_seconds",
+            "Offset of the clock from its source",
+            status.clock.offset,
+        ),
+        (
+            "gatepair_clock_synchronised",
+            "1 if the clock follows a source",
+            int(status.clock.synchronised),
+        ),
+        (
+            "gatepair_unusable_peers",
+            "Peers left out: unreadable, or an address that is not theirs alone",
+            len(status.admitted.unusable) + (state.known.unreadable if state.known else 0),
+        ),
+        ("gatepair_draining", "1 if the instance is to be terminated", int(state.ending)),
+        ("gatepair_faults", "Things that are not as they should be", len(status.faults)),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)
+    for name, text, value in (
+        ("gatepair_unreadable_items_total", "Registry items that did not parse", status.unreadable),
+        ("gatepair_failed_actions_total", "Changes to the machine that failed", status.failures),
+    ):
+        yield CounterMetricFamily(name, text, value=value)
+
+
+def _by_label(status: Status) -> Iterator[Metric]:
+    state = status.state
+    healthy = GaugeMetricFamily(
+        "gatepair_slot_healthy", "1 if /healthz/SLOT answers 200", labels=("slot",)
+    )
+    for slot, verdict in status.verdicts.items():
+        healthy.add_metric((str(slot),), int(verdict.healthy))
+    served = GaugeMetricFamily(
+        "gatepair_key_generation",
+        "1 for each key generation that has its key here",
+        labels=("generation", "slot"),
+    )
+    refused = GaugeMetricFamily(
+        "gatepair_key_refused",
+        "1 if a generation is not served because its key is lost or another one",
+        labels=("generation",),
+    )
+    for generation in state.served:
+        slot = str(slot_of(generation))
+        served.add_metric((str(generation), slot), int(generation in state.keys))
+        fault = state.key_faults.get(generation)
+        refused.add_metric((str(generation),), int(fault is not None and fault.refused))
+    return iter((healthy, served, refused))
+
+
+def page(status: Callable[[], Status]) -> Callable[[], bytes]:
+    """A function that renders the metrics page."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StatusCollector(status))
+    return lambda: generate_latest(registry)

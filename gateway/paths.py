@@ -1,0 +1,38 @@
+"""Where things are on a gateway. Tests give the agent other places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+UNITS = Path(__file__).parent / "units"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Files the agent reads and writes."""
+
+    environment: Path = Path("/etc/gatepair/environment.json")
+    state: Path = Path("/var/lib/gatepair")
+    """Kept over a reboot; only root may enter it."""
+    sysctl_wanted: Path = UNITS / "gatepair.sysctl.conf"
+    sysctl: Path = Path("/proc/sys")
+    boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
+
+    @property
+    def keys(self) -> Path:
+        """Private keys by generation, 0600: a restart without AWS serves."""
+        return self.state / "keys"
+
+
+@dataclass(frozen=True)
+class Userspace:
+    """How WireGuard is run where the kernel has none. `{}` is the interface's name."""
+
+    start: tuple[str, ...] = ("systemctl", "restart", "gatepair-wireguard-go@{}.service")
+    stop: tuple[str, ...] = ("systemctl", "stop", "gatepair-wireguard-go@{}.service")
+
+
+def for_interface(command: tuple[str, ...], interface: str) -> tuple[str, ...]:
+    """The command with the interface's name in its place."""
+    return tuple(word.format(interface) for word in command)

@@ -1,0 +1,102 @@
+"""The peers this gateway knows of, and how far along the registry's changes it is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from registry.items import Change, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from ipaddress import IPv4Address, IPv4Network
+
+    from registry.items import Peer
+
+
+@dataclass(frozen=True)
+class KnownPeers:
+    """Every change up to `generation` of `epoch` is in `peers`, and none is left out."""
+
+    epoch: str = ""
+    generation: int = 0
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    """By name."""
+    unreadable: int = 0
+    """Peer items that did not parse at the last full reading; they are left out."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """The known peers after some changes."""
+
+    known: KnownPeers
+    applied: tuple[Change, ...] = ()
+    gap: bool = False
+    """A change is missing or unreadable: only a full reading helps."""
+
+
+def advance(known: KnownPeers, changes: Iterable[Change | Unreadable]) -> Advance:
+    """Apply `changes` in order as far as they follow `known` without a gap.
+
+    Changes that are already in it are passed over, so that the same ones may come twice and from
+    several sources.
+    """
+    peers = dict(known.peers)
+    generation, applied, gap = known.generation, [], False
+    for change in changes:
+        if change.generation is not None and change.generation <= generation:
+            continue
+        if isinstance(change, Unreadable) or change.generation != generation + 1:
+            gap = True
+            break
+        if change.kind == "put":
+            peers[change.peer.name] = change.peer
+        else:
+            peers.pop(change.peer.name, None)
+        generation = change.generation
+        applied.append(change)
+    if not applied:
+        return Advance(known, gap=gap)
+    return Advance(
+        KnownPeers(known.epoch, generation, peers, known.unreadable), tuple(applied), gap
+    )
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Who may use the tunnel now."""
+
+    addresses: Mapping[str, IPv4Address]
+    """Public key -> the one tunnel address it may use."""
+    names: Mapping[str, str]
+    """Public key -> peer name."""
+    unusable: tuple[str, ...] = ()
+    """Names that were left out: an address that is not a client's, or that another one has."""
+    next_expiry: int | None = None
+    """Epoch seconds: when the next of them ceases to be admitted."""
+
+
+def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
+    """The peers that are in force at `now` (epoch seconds).
+
+    One address never has two keys: whoever has had it longer keeps it. The registry's transactions
+    see to that; this is for a table edited by hand.
+    """
+    addresses: dict[str, IPv4Address] = {}
+    names: dict[str, str] = {}
+    taken: set[IPv4Address] = {pool.network_address, pool[1], pool.broadcast_address}
+    unusable: list[str] = []
+    expiries: list[int] = []
+    for peer in sorted(known.peers.values(), key=lambda peer: (peer.generation, peer.name)):
+        if peer.expires is not None:
+            if peer.expires <= now:
+                continue
+            expiries.append(peer.expires)
+        if peer.address in taken or peer.address not in pool or peer.public_key in addresses:
+            unusable.append(peer.name)
+            continue
+        taken.add(peer.address)
+        addresses[peer.public_key] = peer.address
+        names[peer.public_key] = peer.name
+    return Admitted(addresses, names, tuple(unusable), min(expiries, default=None))

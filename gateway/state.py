@@ -1,0 +1,142 @@
+"""What the agent knows, and how each message changes it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from gateway.generations import next_served
+from gateway.messages import (
+    ChangesSeen,
+    GatewaysSeen,
+    HeadSeen,
+    IdentityFound,
+    KeyFault,
+    KeyReady,
+    LifecycleSeen,
+    PeersRead,
+    Trouble,
+)
+from gateway.peers import KnownPeers, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address
+
+    from gateway.messages import Message
+    from gateway.metadata import Identity
+    from registry.items import Control
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a decision may depend on, apart from the machine itself."""
+
+    identity: Identity | None = None
+    control: Control | None = None
+    served: tuple[int, ...] = ()
+    """Key generations to serve, the newest last; what is really up also needs its key."""
+    complete: bool = False
+    """All of `served` have been up at the same time: since then one bad key costs its slot only."""
+    served_fault: str = ""
+    keys: Mapping[int, str] = field(default_factory=dict)
+    """Generation -> public key, for private keys that are on disk."""
+    verified: frozenset[int] = frozenset()
+    """Generations whose key has been compared with the registry since the start."""
+    key_faults: Mapping[int, KeyFault] = field(default_factory=dict)
+    known: KnownPeers | None = None
+    """None: the peers have never been read, here or before a restart."""
+    needs_full: bool = True
+    """The peers have to be read in full: after a start, a gap or a restore."""
+    head_generation: int = 0
+    contact: float | None = None
+    """When the registry last answered; monotonic seconds."""
+    gateways: frozenset[IPv4Address] = frozenset()
+    ending: bool = False
+    """Auto Scaling wants the instance gone."""
+    trouble: Mapping[str, str] = field(default_factory=dict)
+
+    def unverified(self) -> tuple[int, ...]:
+        """The generations whose keys are still to be obtained or compared."""
+        return tuple(number for number in self.served if number not in self.verified)
+
+
+def receive(state: State, message: Message) -> State:  # noqa: PLR0911 - one line each
+    """The state after a message."""
+    match message:
+        case IdentityFound(identity):
+            return replace(state, identity=identity)
+        case HeadSeen():
+            return _head(state, message)
+        case ChangesSeen():
+            return _changes(state, message)
+        case PeersRead():
+            return _full(state, message)
+        case KeyReady(generation) | KeyFault(generation) if generation not in state.served:
+            return state  # it was retired while its key was being obtained
+        case KeyReady(generation, public_key):
+            return replace(
+                state,
+                keys={**state.keys, generation: public_key},
+                verified=state.verified | {generation},
+                key_faults=_without(state.key_faults, generation),
+            )
+        case KeyFault(generation):
+            # A key that is served is taken down only by a refusal, not by AWS being away
+            keys = _without(state.keys, generation) if message.refused else state.keys
+            faults = {**state.key_faults, generation: message}
+            return replace(state, keys=keys, key_faults=faults)
+        case GatewaysSeen(addresses):
+            return replace(state, gateways=addresses)
+        case LifecycleSeen(ending):
+            return replace(state, ending=ending)
+        case Trouble(part, why):
+            rest = _without(state.trouble, part)
+            return replace(state, trouble={**rest, part: why} if why else rest)
+
+
+def _without(mapping: Mapping, key: object) -> dict:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _head(state: State, message: HeadSeen) -> State:
+    head = message.head
+    restored = state.known is not None and head.epoch != state.known.epoch
+    state = replace(
+        state,
+        contact=message.at,
+        head_generation=head.generation,
+        needs_full=state.needs_full or restored,
+    )
+    if head.control is None:
+        why = head.unreadable[0].why if head.unreadable else ""
+        return replace(state, served_fault=f"control is not readable: {why}") if why else state
+    served = next_served(state.served, head.control.key_generations)
+    fresh = set(served.generations) - set(state.served)
+    gone = set(state.served) - set(served.generations)
+    return replace(
+        state,
+        control=head.control,
+        served=served.generations,
+        served_fault=served.fault,
+        keys={number: key for number, key in state.keys.items() if number not in gone},
+        key_faults={
+            number: fault for number, fault in state.key_faults.items() if number not in gone
+        },
+        verified=state.verified - fresh - gone,
+    )
+
+
+def _full(state: State, message: PeersRead) -> State:
+    known, read = state.known, message.known
+    if known is not None and known.epoch == read.epoch and known.generation > read.generation:
+        return state  # overtaken by changes: applying it would undo them for a while
+    return replace(state, known=read, needs_full=False)
+
+
+def _changes(state: State, message: ChangesSeen) -> State:
+    known = state.known
+    if known is None or message.epoch != known.epoch:
+        return replace(state, needs_full=True)
+    step = advance(known, message.changes)
+    return replace(state, known=step.known, needs_full=state.needs_full or step.gap)

@@ -1,0 +1,125 @@
+"""WireGuard's devices: parsing `wg show all dump`, building `wg set`. Pure.
+
+A private key never stands in a command: `wg set` reads it from a file that only root can open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from ipaddress import IPv4Address
+    from pathlib import Path
+
+DUMP = ("wg", "show", "all", "dump")
+
+BATCH = 250
+"""Peers in one `wg set`: about 25 KB of arguments, and the agent's watchdog is fed in between."""
+
+_DEVICE_FIELDS = 5
+_PEER_FIELDS = 9
+
+
+@dataclass(frozen=True)
+class DevicePeer:
+    """A peer as the device has it."""
+
+    public_key: str
+    allowed_ips: frozenset[str]
+    endpoint: str = ""
+    latest_handshake: int = 0
+    """Epoch seconds; 0 is never."""
+    received: int = 0
+    """Bytes."""
+    sent: int = 0
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A WireGuard interface as `wg` shows it, without its private key."""
+
+    name: str
+    public_key: str
+    """Empty while it has no key."""
+    port: int
+    peers: Mapping[str, DevicePeer] = field(default_factory=dict)
+
+
+def parse_dump(text: str) -> dict[str, Device]:
+    """Devices by name from `wg show all dump` (tab separated; the format is wg(8)'s).
+
+    The private key in it is dropped here. Raises `ValueError` on lines of another form.
+    """
+    heads: dict[str, tuple[str, int]] = {}
+    peers: dict[str, dict[str, DevicePeer]] = {}
+    for line in text.splitlines():
+        name, *words = line.split("\t")
+        if len(words) + 1 == _DEVICE_FIELDS:
+            heads[name] = ("" if words[1] == "(none)" else words[1], int(words[2]))
+            peers[name] = {}
+        elif len(words) + 1 == _PEER_FIELDS and name in peers:
+            peers[name][words[0]] = _peer(words)
+        else:
+            raise ValueError(f"wg show all dump: a line with {len(words) + 1} fields")
+    return {name: Device(name, key, port, peers[name]) for name, (key, port) in heads.items()}
+
+
+def _peer(words: list[str]) -> DevicePeer:
+    public_key, _preshared, endpoint, allowed, handshake, received, sent, _keepalive = words
+    return DevicePeer(
+        public_key=public_key,
+        allowed_ips=frozenset() if allowed == "(none)" else frozenset(allowed.split(",")),
+        endpoint="" if endpoint == "(none)" else endpoint,
+        latest_handshake=int(handshake),
+        received=int(received),
+        sent=int(sent),
+    )
+
+
+@dataclass(frozen=True)
+class PeerChanges:
+    """What to do to one device's peers, and to no other peer of it."""
+
+    remove: tuple[str, ...] = ()
+    put: tuple[tuple[str, IPv4Address], ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.remove or self.put)
+
+
+def differences(wanted: Mapping[str, IPv4Address], there: Mapping[str, DevicePeer]) -> PeerChanges:
+    """From the peers a device has to the wanted ones (public key -> tunnel address)."""
+    return PeerChanges(
+        remove=tuple(key for key in there if key not in wanted),
+        put=tuple(
+            (key, address)
+            for key, address in wanted.items()
+            if key not in there or there[key].allowed_ips != {f"{address}/32"}
+        ),
+    )
+
+
+def set_key(interface: str, key_file: Path) -> tuple[str, ...]:
+    """Command that gives the device its private key."""
+    return ("wg", "set", interface, "private-key", str(key_file))
+
+
+def set_port(interface: str, port: int) -> tuple[str, ...]:
+    """Command that makes the device listen."""
+    return ("wg", "set", interface, "listen-port", str(port))
+
+
+def set_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]:
+    """Commands for `changes`. Removals come first: an address may go from one key to another."""
+    steps: list[tuple[str, ...]] = [("peer", key, "remove") for key in changes.remove]
+    steps += [("peer", key, "allowed-ips", f"{address}/32") for key, address in changes.put]
+    for batch in _batches(steps):
+        yield ("wg", "set", interface, *(word for step in batch for word in step))
+
+
+def _batches(steps: list[tuple[str, ...]]) -> Iterable[list[tuple[str, ...]]]:
+    return (steps[start : start + BATCH] for start in range(0, len(steps), BATCH))
