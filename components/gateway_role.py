@@ -1,0 +1,153 @@
+"""What a gateway may do in AWS, and nothing more."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi_aws import iam
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ASSUME = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": "sts:AssumeRole",
+            "Principal": {"Service": "ec2.amazonaws.com"},
+        }
+    ],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayRoleArgs:
+    """Inputs of `GatewayRole`."""
+
+    table_arn: pulumi.Input[str]
+    secret_arn: pulumi.Input[str]
+    bucket_arn: pulumi.Input[str]
+    region: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """The Auto Scaling group carries them too: a gateway may act on the group with these alone."""
+
+
+def _writes(what: str, actions: list[str], table: pulumi.Input[str], key: str) -> dict[str, Any]:
+    """A statement that allows writes of items with one partition key only."""
+    return {
+        "Sid": what,
+        "Effect": "Allow",
+        "Action": actions,
+        "Resource": table,
+        "Condition": {
+            "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [key]},
+            # "for all values" is also true of no value at all
+            "Null": {"dynamodb:LeadingKeys": "false"},
+        },
+    }
+
+
+def policy(args: GatewayRoleArgs) -> dict[str, Any]:
+    """The role's one policy."""
+    partition = "aws-cn" if args.region.startswith("cn-") else "aws"
+    partition = "aws-us-gov" if args.region.startswith("us-gov-") else partition
+    groups = f"arn:{partition}:autoscaling:{args.region}:*:autoScalingGroup:*:*"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "ReadRegistry",
+                "Effect": "Allow",
+                "Action": ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"],
+                "Resource": args.table_arn,
+            },
+            _writes(
+                "WriteOwnItem",
+                ["dynamodb:PutItem", "dynamodb:UpdateItem"],
+                args.table_arn,
+                "gateway#${ec2:SourceInstanceARN}",
+            ),
+            _writes("PublishServerKey", ["dynamodb:PutItem"], args.table_arn, "server-key"),
+            {
+                "Sid": "KeepServerKeys",
+                "Effect": "Allow",
+                "Action": [
+                    "secretsmanager:DescribeSecret",
+                    "secretsmanager:GetSecretValue",
+                    "secretsmanager:PutSecretValue",
+                ],
+                "Resource": args.secret_arn,
+            },
+            {
+                "Sid": "FetchCode",
+                "Effect": "Allow",
+                "Action": "s3:GetObject",
+                "Resource": pulumi.Output.concat(args.bucket_arn, "/gateway-*.tar"),
+            },
+            {
+                "Sid": "SeeMembership",
+                "Effect": "Allow",
+                "Action": [
+                    "autoscaling:DescribeAutoScalingGroups",
+                    "autoscaling:DescribeAutoScalingInstances",
+                ],
+                # AWS knows no narrower resource for these two
+                "Resource": "*",
+            },
+            {
+                "Sid": "ActOnOwnGroup",
+                "Effect": "Allow",
+                "Action": [
+                    "autoscaling:CompleteLifecycleAction",
+                    "autoscaling:SetInstanceHealth",
+                ],
+                # by its tags and not its name: the group is made after this role
+                "Resource": groups,
+                "Condition": {
+                    "StringEquals": {
+                        f"aws:ResourceTag/{key}": value for key, value in sorted(args.tags.items())
+                    }
+                },
+            },
+        ],
+    }
+
+
+class GatewayRole(pulumi.ComponentResource):
+    """The gateways' role, its policy, and the instance profile that carries it."""
+
+    profile_arn: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: GatewayRoleArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("gatepair:gateway_role:GatewayRole", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+
+        role = iam.Role(
+            f"{name}-role",
+            description="A gatepair gateway",
+            assume_role_policy=json.dumps(_ASSUME),
+            tags={**args.tags, "Name": f"{name}-role"},
+            opts=child,
+        )
+        allowed = iam.RolePolicy(
+            f"{name}-policy",
+            role=role.id,
+            policy=pulumi.Output.json_dumps(policy(args)),
+            opts=child,
+        )
+        profile = iam.InstanceProfile(
+            f"{name}-profile",
+            # the policy's role: no instance starts before the role may do anything
+            role=allowed.role,
+            tags={**args.tags, "Name": f"{name}-profile"},
+            opts=child,
+        )
+
+        self.profile_arn = profile.arn
+        self.register_outputs({"profile_arn": self.profile_arn})

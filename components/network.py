@@ -1,0 +1,144 @@
+"""The network: a new VPC with subnets for load balancer and gateways, or one that exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pulumi
+from pulumi_aws import ec2
+
+from components.subnets import ZoneBlocks, blocks
+from settings import AdoptedVpc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from settings import NewVpc, Settings
+
+EVERYWHERE = "0.0.0.0/0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs:
+    """Inputs of `Network`."""
+
+    settings: Settings
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Network(pulumi.ComponentResource):
+    """Where everything stands.
+
+    Creates, for a new VPC: the VPC, its internet gateway, a public and a gateway subnet in each
+    zone, a route table for either kind, and gateway endpoints for S3 and DynamoDB. In an adopted
+    VPC: nothing.
+    """
+
+    vpc_id: pulumi.Input[str]
+    public_subnet_ids: Mapping[str, pulumi.Input[str]]
+    """The load balancer's, by a key that stays: the zone, or an adopted subnet's id."""
+    gateway_subnet_ids: Mapping[str, pulumi.Input[str]]
+
+    def __init__(
+        self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("gatepair:network:Network", name, {}, opts)
+        self._name, self._args = name, args
+        self._child = pulumi.ResourceOptions(parent=self)
+
+        where = args.settings.vpc
+        if isinstance(where, AdoptedVpc):
+            self.vpc_id = where.id
+            self.public_subnet_ids = {key: key for key in where.public_subnet_ids}
+            self.gateway_subnet_ids = {key: key for key in where.gateway_subnet_ids}
+        else:
+            self._create(where)
+
+        self.register_outputs(
+            {
+                "vpc_id": self.vpc_id,
+                "public_subnet_ids": self.public_subnet_ids,
+                "gateway_subnet_ids": self.gateway_subnet_ids,
+            }
+        )
+
+    def _create(self, new: NewVpc) -> None:
+        vpc = ec2.Vpc(
+            f"{self._name}-vpc",
+            cidr_block=str(new.cidr),
+            enable_dns_support=True,
+            enable_dns_hostnames=True,
+            tags=self._tags("vpc"),
+            opts=pulumi.ResourceOptions.merge(
+                self._child, pulumi.ResourceOptions(protect=self._args.settings.protect)
+            ),
+        )
+        internet = ec2.InternetGateway(
+            f"{self._name}-internet", vpc_id=vpc.id, tags=self._tags("internet"), opts=self._child
+        )
+        # The VPC as its internet gateway knows it: whatever is put into the VPC then waits for the
+        # gateway, without which AWS refuses an internet-facing load balancer.
+        self.vpc_id = internet.vpc_id
+        public = self._route_table("public", internet)
+        gateway = self._route_table("gateway", internet)
+        cut = blocks(new.cidr, new.availability_zones)
+        self.public_subnet_ids = {
+            zone: self._subnet("public", zone, cut[zone], public) for zone in new.availability_zones
+        }
+        self.gateway_subnet_ids = {
+            zone: self._subnet("gateway", zone, cut[zone], gateway)
+            for zone in new.availability_zones
+        }
+        for service in ("s3", "dynamodb"):
+            ec2.VpcEndpoint(
+                f"{self._name}-{service}",
+                vpc_id=self.vpc_id,
+                vpc_endpoint_type="Gateway",
+                service_name=f"com.amazonaws.{self._args.settings.region}.{service}",
+                route_table_ids=[gateway.id],
+                tags=self._tags(service),
+                opts=self._child,
+            )
+
+    def _route_table(self, kind: str, internet: ec2.InternetGateway) -> ec2.RouteTable:
+        table = ec2.RouteTable(
+            f"{self._name}-{kind}-routes",
+            vpc_id=self.vpc_id,
+            tags=self._tags(f"{kind}-routes"),
+            opts=self._child,
+        )
+        # A route of its own, not inline: other routes may be added to this table by others.
+        ec2.Route(
+            f"{self._name}-{kind}-default",
+            route_table_id=table.id,
+            destination_cidr_block=EVERYWHERE,
+            gateway_id=internet.id,
+            opts=self._child,
+        )
+        return table
+
+    def _subnet(
+        self, kind: str, zone: str, cut: ZoneBlocks, table: ec2.RouteTable
+    ) -> pulumi.Output[str]:
+        subnet = ec2.Subnet(
+            f"{self._name}-{kind}-{zone}",
+            vpc_id=self.vpc_id,
+            availability_zone=zone,
+            cidr_block=str(cut.gateway if kind == "gateway" else cut.public),
+            # Gateways reach AWS's APIs by an address of their own: cheaper than a NAT gateway in
+            # each zone, and no zone depends on another. Nothing from the internet may reach them.
+            map_public_ip_on_launch=kind == "gateway",
+            tags=self._tags(f"{kind}-{zone}"),
+            opts=self._child,
+        )
+        ec2.RouteTableAssociation(
+            f"{self._name}-{kind}-{zone}-routes",
+            subnet_id=subnet.id,
+            route_table_id=table.id,
+            opts=self._child,
+        )
+        return subnet.id
+
+    def _tags(self, suffix: str) -> dict[str, str]:
+        return {**self._args.tags, "Name": f"{self._name}-{suffix}"}

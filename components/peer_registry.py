@@ -1,0 +1,81 @@
+"""The database of approved public keys, and what the stack tells its gateways through it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pulumi
+from pulumi_aws import dynamodb
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from settings import Settings
+
+_HASH_KEY, _RANGE_KEY = "pk", "sk"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerRegistryArgs:
+    """Inputs of `PeerRegistry`."""
+
+    settings: Settings
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def control_item(settings: Settings) -> dict[str, Any]:
+    """The `control` item in DynamoDB's own notation. Gateways read it about once a second."""
+    return {
+        _HASH_KEY: {"S": "control"},
+        _RANGE_KEY: {"S": "control"},
+        "key_generations": {"L": [{"N": str(number)} for number in settings.key_generations]},
+        "port": {"N": str(settings.port)},
+        "vpc_cidrs": {"L": [{"S": str(cidr)} for cidr in settings.vpc.cidrs]},
+        "routed_cidrs": {"L": [{"S": str(cidr)} for cidr in settings.routed_cidrs]},
+        "client_pool": {"S": str(settings.client_pool)},
+    }
+
+
+class PeerRegistry(pulumi.ComponentResource):
+    """One DynamoDB table with point-in-time recovery, and its `control` item.
+
+    Every other item is written by operators and gateways. A key rotation updates the `control` item
+    and nothing else.
+    """
+
+    table_name: pulumi.Output[str]
+    table_arn: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: PeerRegistryArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("gatepair:peer_registry:PeerRegistry", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        protect = args.settings.protect
+
+        table = dynamodb.Table(
+            f"{name}-table",
+            billing_mode="PAY_PER_REQUEST",
+            hash_key=_HASH_KEY,
+            range_key=_RANGE_KEY,
+            attributes=[{"name": _HASH_KEY, "type": "S"}, {"name": _RANGE_KEY, "type": "S"}],
+            point_in_time_recovery={"enabled": True},
+            server_side_encryption={"enabled": True},
+            deletion_protection_enabled=protect,
+            tags={**args.tags, "Name": f"{name}-table"},
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=protect)),
+        )
+        dynamodb.TableItem(
+            f"{name}-control",
+            table_name=table.name,
+            hash_key=_HASH_KEY,
+            range_key=_RANGE_KEY,
+            item=json.dumps(control_item(args.settings), sort_keys=True),
+            opts=child,
+        )
+
+        self.table_name = table.name
+        self.table_arn = table.arn
+        self.register_outputs({"table_name": self.table_name, "table_arn": self.table_arn})
