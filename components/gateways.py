@@ -10,6 +10,7 @@ import pulumi
 from pulumi_aws import autoscaling, ec2, vpc
 
 from components.load_balancer import SLOTS
+from components.user_data import HOOKS
 from settings import METRICS_PORT
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Gateways(pulumi.ComponentResource):
         autoscaling.LifecycleHook(
             f"{self._name}-{what}",
             # fixed, within this one group: the gateways call it by this name
-            name=what,
+            name=HOOKS[what],
             autoscaling_group_name=group.name,
             lifecycle_transition=f"autoscaling:EC2_INSTANCE_{when}",
             heartbeat_timeout=seconds,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from components.peer_registry import PeerRegistry
     from settings import Settings
 
+HOOKS = {"launch": "launch", "terminate": "terminate"}
+"""Names of the Auto Scaling group's lifecycle hooks, by what they hold back."""
 LIMIT = 16 * 1024
 """Bytes of user data that EC2 takes, before base64."""
 
@@ -44,6 +46,7 @@ def environment(
         "vpc_cidrs": [str(cidr) for cidr in settings.vpc.cidrs],
         "routed_cidrs": [str(cidr) for cidr in settings.routed_cidrs],
         "peer_to_peer": settings.peer_to_peer,
+        "lifecycle_hooks": HOOKS,
         "artifact": {"bucket": store.bucket, "key": store.key, "sha256": store.sha256},
     }
 
