@@ -154,8 +154,7 @@ def handle_transaction(handler: DynamoHandler) -> ActionResult:
         return ActionResult({})
     try:
         time.sleep(COMMIT)
-        with LOCK:
-            answer = _transact_write_items(handler)
+        answer = _transact_write_items(handler)
         done = request
         return answer
     finally:

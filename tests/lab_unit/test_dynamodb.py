@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import random
 import statistics
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -276,6 +277,9 @@ def test_the_same_request_under_the_same_token_has_one_effect(client):
     client.transact_write_items(**request)
     client.put_item(TableName=TABLE, Item=item("anna", 2))
     client.transact_write_items(**request)
+    turned = put("anna", 1)["Put"]
+    turned["Item"] = dict(reversed(turned["Item"].items()))
+    client.transact_write_items(TransactItems=[{"Put": turned}], ClientRequestToken="once")
     assert read(client, "anna") == 2
 
 
@@ -353,16 +357,50 @@ def test_an_update_does_not_reach_into_what_a_reader_holds(client):
     assert read(client, "anna") == 2
 
 
-def test_a_refused_update_leaves_no_trace(client):
-    request = {
-        "TableName": TABLE,
-        "UpdateExpression": "SET a = b + :n",
-        "ExpressionAttributeValues": {":n": {"N": "1"}},
-    }
-    client.put_item(TableName=TABLE, Item=item("anna", 1))
-    for name in ("anna", "bert"):
-        assert code(refused(client.update_item, Key=key(name), **request)) == "ValidationException"
-    assert client.scan(TableName=TABLE)["Items"] == [item("anna", 1)]
+@pytest.mark.parametrize("name", ["anna", "new"])
+@pytest.mark.parametrize("wrong", [{"N": "1"}, {"S": "x" * 400_000}], ids=["type", "size"])
+def test_a_refused_update_leaves_no_trace(client, name, wrong):
+    client.put_item(TableName=TABLE, Item=item("anna", 1, text={"S": "x" * 10_000}))
+    error = refused(
+        client.update_item,
+        TableName=TABLE,
+        Key=key(name),
+        UpdateExpression="SET a = :small, b = list_append(:wrong, :wrong)"
+        if "N" in wrong
+        else "SET a = :small, b = :wrong",
+        ExpressionAttributeValues={":small": {"S": "y" * 10_000}, ":wrong": wrong},
+    )
+    assert code(error) == "ValidationException"
+    assert [i["sk"]["S"] for i in client.scan(TableName=TABLE)["Items"]] == ["anna"]
+    assert "a" not in client.get_item(TableName=TABLE, Key=key("anna"))["Item"]
+
+
+@pytest.mark.timeout(60)
+def test_each_single_write_is_told_the_value_that_it_replaced(client):
+    client.put_item(TableName=TABLE, Item=item("counter", 0))
+
+    def write(_writer: int) -> list[int]:
+        own = make_client()
+        request = {
+            "TableName": TABLE,
+            "Key": key("counter"),
+            "UpdateExpression": "ADD #v :one",
+            "ExpressionAttributeNames": {"#v": "value"},
+            "ExpressionAttributeValues": {":one": {"N": "1"}},
+            "ReturnValues": "ALL_OLD",
+        }
+        answers = [own.update_item(**request)["Attributes"] for _ in range(25)]
+        return [int(old["value"]["N"]) for old in answers]
+
+    often = 1e-5
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(often)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            replaced = [value for values in pool.map(write, range(4)) for value in values]
+    finally:
+        sys.setswitchinterval(usual)
+    assert sorted(replaced) == list(range(100))
 
 
 # ---- Reading -------------------------------------------------------------------------------------
