@@ -169,7 +169,8 @@ def _judge(err: ClientError, head: Head) -> bool:
     code = err.response.get("Error", {}).get("Code", "")
     if code == "TransactionCanceledException":
         reasons = [str(reason.get("Code")) for reason in err.response["CancellationReasons"]]
-        if not set(reasons) <= RACE | BUSY | {"None"}:
+        failed = set(reasons) - {"None"}
+        if not failed or not failed <= RACE | BUSY:
             raise err
         if reasons[0] == "None" and "ConditionalCheckFailed" in reasons[1:3]:
             raise Damaged(head) from err  # see recorded(): the counter, the change, the audit

@@ -1,0 +1,66 @@
+"""A registry on an in-process fake of AWS: no socket is opened.
+
+moto's own transactions copy the table and lose concurrent writes; the lab's replacement
+(lab/dynamodb.py) answers as AWS documents, so these tests use it too.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
+from moto import mock_aws
+
+from lab import dynamodb as lab_dynamodb
+from registry import environment as environments
+from registry.store import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[environments.Cloud]:
+    """The fake AWS; clients take long to make, so one module's tests share it."""
+    lab_dynamodb.install()
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_REGION", "eu-west-1")
+        found = environments.session(STACK)
+        clients = {name: found.client(name) for name in ("dynamodb", "ssm", "sts")}
+        make = environments.Cloud.client
+
+        def client(self: environments.Cloud, service: str) -> Any:
+            return make(self, service) if self.endpoint else clients[service]
+
+        patch.setattr(environments.Cloud, "client", client)
+        yield found
+
+
+@pytest.fixture
+def fake(cloud: environments.Cloud) -> Iterator[Fake]:
+    """A stack with a registry that holds a control item and one published server key."""
+    client = cloud.client("dynamodb")
+    client.create_table(
+        TableName=TABLE,
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    client.put_item(TableName=TABLE, Item=CONTROL.to_item())
+    cloud.client("ssm").put_parameter(
+        Name=f"/gatepair/{STACK}", Type="String", Value=json.dumps(PARAMETER), Overwrite=True
+    )
+    registry = Registry(client, TABLE)
+    registry.publish_server_key(1, SERVER_KEY, "i-1")
+    yield Fake(client, registry)
+    client.delete_table(TableName=TABLE)
