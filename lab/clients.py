@@ -1,7 +1,7 @@
 """Clients: a namespace behind the NAT, the config that `scripts/peers` wrote, plain `wg-quick`.
 
-Nothing is done to the config or to the tunnel that an engineer with a laptop would not do. Where the
-kernel has no WireGuard, wg-quick itself falls back to wireguard-go; its process is found by the
+Nothing is done to the config or to the tunnel that an engineer with a laptop would not do. Where
+the kernel has no WireGuard, wg-quick itself falls back to wireguard-go; its process is found by the
 namespace it runs in, and by the mark in its environment.
 """
 

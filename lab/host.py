@@ -90,7 +90,7 @@ def _subnet(ec2: Any, vpc_id: str, whole: IPv4Network, of_vpc: dict[str, Any]) -
             return one["SubnetId"], Place(subnet, subnet[_HOST_NUMBER])
     where = place(whole, [IPv4Network(one["CidrBlock"]) for one in subnets])
     tags = [{"ResourceType": "subnet", "Tags": [{"Key": "Name", "Value": SUBNET_NAME}]}]
-    zone = sorted(one["AvailabilityZone"] for one in subnets)[0]
+    zone = min(one["AvailabilityZone"] for one in subnets)
     made = ec2.create_subnet(
         VpcId=vpc_id, CidrBlock=str(where.subnet), AvailabilityZone=zone, TagSpecifications=tags
     )
