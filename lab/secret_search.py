@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import gzip
 import os
-import re
 import secrets
 import tempfile
 import zlib
@@ -54,16 +53,12 @@ class Search:
             for name, secret in wanted.items()
             for form, needle in forms(secret).items()
         ]
-        # One pass over the text for all of them; hex in either case
-        self._any = re.compile(b"|".join(re.escape(n) for _, _, n in self._needles), re.IGNORECASE)
 
     def text(self, data: bytes, place: str, depth: int = 0) -> Iterator[Finding]:
         """What is in `data`, and in the compressed streams in it."""
-        if self._needles and self._any.search(data):
-            lower = data.lower()
-            for name, form, needle in self._needles:
-                if needle in data or (form.endswith("hex") and needle in lower):
-                    yield Finding(name, place, form)
+        for name, form, needle in self._needles:
+            if needle in data:
+                yield Finding(name, place, form)
         if depth < _NESTED:
             for offset, unpacked in streams(data):
                 yield from self.text(unpacked, f"{place} (compressed, at {offset})", depth + 1)
@@ -105,6 +100,7 @@ def forms(secret: bytes) -> dict[str, bytes]:
         if word:
             found["decoded"] = value
         found[f"{word}hex"] = value.hex().encode()
+        found[f"{word}hex in capitals"] = value.hex().upper().encode()
         found[f"{word}base64"] = base64.b64encode(value)
         for lead in range(3):
             encoded = base64.b64encode(bytes(lead) + value)
