@@ -178,6 +178,17 @@ def read_instances(ec2: Any) -> dict[str, Instance]:
     return found
 
 
+def read_subnets(ec2: Any) -> dict[str, IPv4Network]:
+    """Subnet id -> CIDR."""
+    subnets = ec2.describe_subnets()["Subnets"]
+    return {entry["SubnetId"]: IPv4Network(entry["CidrBlock"]) for entry in subnets}
+
+
+def read_cidrs(ec2: Any) -> dict[str, tuple[IPv4Network, ...]]:
+    """VPC id -> CIDRs."""
+    return {entry["VpcId"]: parse_cidrs(entry) for entry in ec2.describe_vpcs()["Vpcs"]}
+
+
 def read_network(ec2: Any, elbv2: Any) -> Network:
     """The rest of the VPC."""
     balancers = [
@@ -190,11 +201,8 @@ def read_network(ec2: Any, elbv2: Any) -> Network:
     public = {entry["AllocationId"]: entry["PublicIp"] for entry in elastic}
     rules = ec2.describe_security_group_rules()["SecurityGroupRules"]
     return Network(
-        subnets={
-            entry["SubnetId"]: IPv4Network(entry["CidrBlock"])
-            for entry in ec2.describe_subnets()["Subnets"]
-        },
-        cidrs={entry["VpcId"]: vpc_cidrs(entry) for entry in ec2.describe_vpcs()["Vpcs"]},
+        subnets=read_subnets(ec2),
+        cidrs=read_cidrs(ec2),
         rules=tuple(rule for entry in rules if (rule := parse_rule(entry))),
         tables=tuple(parse_table(entry) for entry in ec2.describe_route_tables()["RouteTables"]),
         balancers=tuple(parse_balancer(entry, public) for entry in balancers),
@@ -271,7 +279,7 @@ def parse_balancer(entry: dict[str, Any], public: dict[str, str]) -> Balancer:
     )
 
 
-def vpc_cidrs(entry: dict[str, Any]) -> tuple[IPv4Network, ...]:
+def parse_cidrs(entry: dict[str, Any]) -> tuple[IPv4Network, ...]:
     """All CIDRs of an entry of DescribeVpcs."""
     more = [tie["CidrBlock"] for tie in entry.get("CidrBlockAssociationSet", [])]
     return tuple(sorted({IPv4Network(cidr) for cidr in [entry["CidrBlock"], *more]}))

@@ -163,7 +163,7 @@ def command_in(instance_id: str, command: Sequence[str]) -> list[str]:
         raise Refusal(f"machine {instance_id}", "it is not running", "see scripts/lab status")
     return [
         *("nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid"),
-        *("--cgroup", "--root", "--wd=/", "--", "env", "-i", *_ENVIRONMENT, *command),
+        *("--cgroup", "--root", "--wd", "--", "env", "-i", *_ENVIRONMENT, *command),
     ]
 
 

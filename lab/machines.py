@@ -21,7 +21,7 @@ from effects import Failed, Refusal
 from lab import image, inventory, machine, paths, process, vpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from lab.inventory import Instance
@@ -65,8 +65,14 @@ def attached(instances: Iterable[Instance], machines: Mapping[str, Machine]) -> 
     return [one for one in instances if one.id in machines and machines[one.id].power == machine.ON]
 
 
-def start() -> process.Process:
-    """Start the daemon; returns when it has looked at the cloud once."""
+def start(say: Callable[[str], None]) -> process.Process:
+    """Start the daemon, after the machines' base tree has been made if it is not there.
+
+    Returns when the daemon has looked at the cloud once. Raises `Refusal` for what this host lacks,
+    before anything is made.
+    """
+    machine.preflight()
+    image.ensure(say)
     _ready().unlink(missing_ok=True)
     return process.start(NAME, process.daemon(NAME), ready=_ready().exists)
 

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from effects import run, write_atomic
-from lab import netns, paths, process, security
+from lab import inventory, netns, paths, process, security
 from lab.inventory import Attachment, Network
 from lab.routing import BALANCER_ADDRESS, Routing, compile_routing
 
@@ -108,11 +108,10 @@ def attach_host(
 
     It is known from now on to the daemon that keeps the filter, which follows within a second.
     """
-    from lab.inventory import connect, read_network  # noqa: PLC0415 - boto3, for this call only
-
-    network = read_network(connect("ec2"), connect("elbv2"))
-    subnet = network.subnets[subnet_id]
-    vpc_id = next(vpc for vpc, cidrs in network.cidrs.items() if any(map(subnet.subnet_of, cidrs)))
+    ec2 = inventory.connect("ec2")
+    subnet = inventory.read_subnets(ec2)[subnet_id]
+    owners = inventory.read_cidrs(ec2).items()
+    vpc_id = next(vpc for vpc, cidrs in owners if any(map(subnet.subnet_of, cidrs)))
     host = Attachment(
         interface=f"h-{name}",
         address=address,
