@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi.runtime
 from botocore.exceptions import BotoCoreError, ClientError
-from pulumi.runtime.settings import set_root_resource
+from pulumi.runtime.settings import SETTINGS, set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
 from effects import Refusal
@@ -52,6 +52,8 @@ def deploy(
     account = client("sts").get_caller_identity()["Account"]
     engine = Engine(state, Context(client, target.region, account), plan=plan)
     body = program or (lambda: _run_main(target.program))
+    # What a former run in this process left: its futures belong to a loop that is closed
+    SETTINGS.outputs.clear()
     # A context of its own: the SDK keeps its settings in context variables
     contextvars.copy_context().run(lambda: asyncio.run(_run(engine, target, body, plan=plan)))
     return engine.finish()

@@ -54,7 +54,7 @@ class Engine(MockMonitor):
 
     def __init__(self, state: State, context: Context, *, plan: bool = False) -> None:
         """With `plan` nothing is done or written."""
-        super().__init__(_NoLookups())
+        super().__init__(_Unused())
         self.changes = Changes()
         self._state = state
         self._context = context
@@ -106,6 +106,10 @@ class Engine(MockMonitor):
             f"{request.type} {request.name}", "`get` of a resource", "pass its id instead"
         )
 
+    def Invoke(self, request: Any) -> Any:  # noqa: N802 - gRPC method name
+        """Refuse: what is deployed must not depend on the state of the world."""
+        raise Refusal(request.tok, "a lookup", "pass the value by configuration")
+
     def RegisterStackTransform(self, request: Any) -> Any:  # noqa: ARG002, N802 - gRPC method name
         """Refuse what would silently not happen."""
         raise Refusal("a stack transform", "the lab does not run them", "make it an argument")
@@ -142,7 +146,8 @@ class Engine(MockMonitor):
 
     def _make(self, urn: str, request: Any) -> tuple[str, Properties]:
         handler = resources.handler(request.type)
-        given = values.plain(request.object, f"{request.type} {request.name}")
+        where = f"{request.type} {request.name}"
+        given = values.properties(request.object, where, handler.marked)
         handler.check(request.type, given)
         old = self._state.live(urn)
         inputs = self._inputs(urn, request, handler, given, old)
@@ -237,9 +242,9 @@ class Engine(MockMonitor):
         if self._plan:
             return "", inputs
         name = handler.name.property if handler.name else None
-        given = values.plain(request.object, request.name)
+        given = set(request.object.fields)
         # With a name of the program's own choice both cannot exist at once
-        same_name = name is not None and name in given and given[name] == old.inputs.get(name)
+        same_name = name is not None and name in given and inputs[name] == old.inputs[name]
         if request.deleteBeforeReplace or same_name:
             self._delete(old)
         else:
@@ -274,11 +279,11 @@ class Engine(MockMonitor):
         self._state.remove(old)
 
 
-class _NoLookups(Mocks):
-    """The answers to a program's lookups: none, a plan must not depend on the world."""
+class _Unused(Mocks):
+    """The SDK wants mocks; the engine answers before they would be asked."""
 
     def call(self, args: Any) -> Any:
-        raise Refusal(args.token, "a lookup", "pass the value by configuration")
+        raise AssertionError(args.token)
 
     def new_resource(self, args: Any) -> Any:
         raise AssertionError(args.typ)

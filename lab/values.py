@@ -30,9 +30,9 @@ def plain(value: Any, where: str) -> Any:
     input. Raises `Refusal` naming `where` for a secret: the lab's state file must not hold one.
     """
     if isinstance(value, _pb.Struct):
-        signature = value.fields[_SIGNATURE].string_value if _SIGNATURE in value else None
+        signature = _signature(value)
         if signature is not None:
-            return _special(value, str(signature), where)
+            return _special(value, signature, where)
         items = ((key, plain(item, f"{where}.{key}")) for key, item in value.items())
         return {key: item for key, item in items if item is not None}
     if isinstance(value, _pb.ListValue):
@@ -40,6 +40,16 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def properties(struct_: Any, where: str, marked: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """A resource's properties as `plain`; of those in `marked` a secret's mark is taken off."""
+    result = {}
+    for key, value in struct_.items():
+        hidden = isinstance(value, _pb.Struct) and _signature(value) == _SECRET
+        open_ = value["value"] if hidden and key in marked else value
+        result[key] = plain(open_, f"{where}.{key}")
+    return {key: value for key, value in result.items() if value is not None}
 
 
 def struct(properties: dict[str, Any]) -> Any:
@@ -67,6 +77,10 @@ def asset_bytes(value: dict[str, Any]) -> bytes:
 def secret_signature_in(text: str) -> bool:
     """Whether a serialised state holds the mark of a secret."""
     return _SECRET in text
+
+
+def _signature(value: Any) -> str | None:
+    return str(value[_SIGNATURE]) if _SIGNATURE in value.fields else None
 
 
 def _special(value: Any, signature: str, where: str) -> Any:

@@ -59,6 +59,8 @@ class Handler:
     """Inputs the handler honours; another one is refused, never skipped."""
     replaces: frozenset[str] = frozenset()
     """Inputs whose change replaces the resource in spite of `update`."""
+    marked: frozenset[str] = frozenset()
+    """Inputs the SDK always marks secret, here without need: the mark is taken off."""
     name: Name | None = None
     tagged: bool = False
     """Takes `tags`; the engine adds `tagsAll`, which has the provider's default tags too."""
@@ -66,8 +68,13 @@ class Handler:
     unknown_after_update: frozenset[str] = field(default_factory=frozenset)
     """Outputs that an update changes: in a plan they are unknown."""
 
+    refuse: Callable[[Properties], None] | None = None
+    """Raises `Refusal` for inputs that must not be deployed, before anything is written."""
+
     def check(self, type_: str, inputs: Properties) -> None:
         """Refuse inputs this handler would not honour."""
+        if self.refuse:
+            self.refuse(inputs)
         allowed = self.properties
         if self.name:
             allowed |= {self.name.property, f"{self.name.property}Prefix"}

@@ -83,9 +83,12 @@ def _secret_leftovers(context: Context, inputs: Properties) -> list[str]:
 # SSM parameter
 
 
-def _put_parameter(context: Context, inputs: Properties) -> Made:
+def _refuse_secure(inputs: Properties) -> None:
     if inputs["type"] == "SecureString":
         raise Refusal("aws:ssm/parameter:Parameter", "a SecureString", "secrets have no place here")
+
+
+def _put_parameter(context: Context, inputs: Properties) -> Made:
     client, name = context.client("ssm"), inputs["name"]
     made = client.put_parameter(
         Name=name,
@@ -179,6 +182,9 @@ HANDLERS = {
         replaces=frozenset({"name"}),
         name=Name(),
         tagged=True,
+        # A plain parameter: everybody who may read parameters reads it. SecureString is refused
+        marked=frozenset({"value"}),
+        refuse=_refuse_secure,
         unknown_after_update=frozenset({"version"}),
     ),
     "random:index/randomUuid:RandomUuid": Handler(
