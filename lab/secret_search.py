@@ -29,7 +29,7 @@ _FIELDS = ("cmdline", "environ")
 
 @dataclass(frozen=True)
 class Finding:
-    """Where a secret was, and in which form. It says the secret's name, never the secret."""
+    """Where a secret was, and the first form it was found in: its name, never the secret."""
 
     secret: str
     place: str
@@ -56,8 +56,10 @@ class Search:
 
     def text(self, data: bytes, place: str, depth: int = 0) -> Iterator[Finding]:
         """What is in `data`, and in the compressed streams in it."""
+        seen = set()
         for name, form, needle in self._needles:
-            if needle in data:
+            if name not in seen and needle in data:
+                seen.add(name)
                 yield Finding(name, place, form)
         if depth < _NESTED:
             for offset, unpacked in streams(data):
@@ -181,8 +183,20 @@ def _decoded(secret: bytes) -> bytes | None:
 
 
 def _unpack(data: bytes) -> bytes:
-    inflate = zlib.decompressobj(wbits=31)
+    # Past the header it is a raw deflate stream: one without an end is unpacked as far as it goes
+    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
-        return inflate.decompress(data, _UNPACKED_LIMIT)
-    except zlib.error:
+        return inflate.decompress(data[_header(data) :], _UNPACKED_LIMIT)
+    except (zlib.error, IndexError, ValueError):
         return b""
+
+
+def _header(data: bytes) -> int:
+    """The length of a gzip header (RFC 1952): ten bytes and what its flags announce."""
+    flags, at = data[3], 10
+    if flags & 4:
+        at += 2 + int.from_bytes(data[at : at + 2], "little")
+    for flag in (8, 16):
+        if flags & flag:
+            at = data.index(b"\0", at) + 1
+    return at + (2 if flags & 2 else 0)
