@@ -15,11 +15,11 @@ from effects import Refusal
 MODE = 0o600
 
 
-class Taken(Exception):  # noqa: N818 - named as a sentence: the name is taken
-    """The wanted name has been taken since it was asked for; the content is at `where`."""
+class Unplaced(Exception):  # noqa: N818 - named as a sentence: the file is not in its place
+    """The content is safe at `where`, but could not be given the wanted name."""
 
-    def __init__(self, wanted: Path, where: Path) -> None:
-        super().__init__(f"{wanted} has appeared meanwhile and was left alone; yours is {where}")
+    def __init__(self, wanted: Path, where: Path, why: str) -> None:
+        super().__init__(f"{wanted}: {why}; its content is in {where}")
         self.where = where
 
 
@@ -37,6 +37,14 @@ def refuse_unusable(path: Path) -> None:
         raise Refusal(
             f"output {path}", f"{path.parent} is not writable", "choose another directory"
         )
+
+
+class Unsettled(Exception):  # noqa: N818 - named as a sentence: something is left to settle
+    """The peer is there, or may be, and the operator has something to put right: `messages`."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
 
 
 class StagedFile:
@@ -59,19 +67,16 @@ class StagedFile:
             os.fsync(out.fileno())
 
     def keep(self) -> None:
-        """Give the file its name. Raises `Taken`, and keeps the file, if the name is in use."""
+        """Give the file its name. Raises `Unplaced`, and keeps the content, if that fails."""
         if self._staged is None:
             return
         try:
-            os.link(self._staged, self.path)  # unlike a rename, never replaces
+            _rename_to_new(self._staged, self.path)
         except FileExistsError as err:
-            raise Taken(self.path, self._staged) from err
-        except OSError:  # a file system without hard links
-            if os.path.lexists(self.path):
-                raise Taken(self.path, self._staged) from None
-            self._staged.rename(self.path)
-        else:
-            self._staged.unlink()
+            why = "has appeared meanwhile and was left alone"
+            raise Unplaced(self.path, self._staged, why) from err
+        except OSError as err:
+            raise Unplaced(self.path, self._staged, str(err.strerror)) from err
         self._staged = None
 
     def discard(self) -> None:
@@ -79,3 +84,17 @@ class StagedFile:
         if self._staged is not None:
             self._staged.unlink(missing_ok=True)
             self._staged = None
+
+
+def _rename_to_new(source: Path, target: Path) -> None:
+    """Rename, unless the target exists: rename alone would replace it."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        source.rename(target)
+    else:
+        source.unlink()

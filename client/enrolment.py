@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from client import config, qr
-from client.delivery import StagedFile
+from client.delivery import StagedFile, Unplaced, Unsettled
 from client.interrupts import held
 from registry.transactions import Unconfirmed
 
@@ -56,9 +56,9 @@ def enrol(
 ) -> Enrolled:
     """Register `new` and write its config to `outputs`, which must not exist.
 
-    Raises `Refusal` and leaves nothing when the registry or a path says no. When the answer of the
-    registry was lost (`Unconfirmed`), or a second Ctrl-C did not wait for it, the files are kept:
-    the peer may be there, and nobody else has its key.
+    Raises `Refusal` and leaves nothing when the registry or a path says no. Raises `Unsettled` and
+    keeps the files when the registry's answer was lost, or a second Ctrl-C did not wait for it (the
+    peer may be there, and nobody else has its key), and when a file could not get its name.
     """
     files = [StagedFile(path) for path in outputs.paths]
 
@@ -87,15 +87,36 @@ def enrol(
         try:
             peer = registry.add_peer(new, pool=environment.client_pool, caller=caller, stage=stage)
         except BaseException as err:
-            lost = isinstance(err, Unconfirmed) or (writing and isinstance(err, KeyboardInterrupt))
+            if isinstance(err, Unconfirmed) or (writing and isinstance(err, KeyboardInterrupt)):
+                raise Unsettled(_unknown(new.name, files)) from err
             for file in files:
-                if lost:
-                    file.keep()
-                else:
-                    file.discard()
-            if lost:
-                raise Unconfirmed from err
+                file.discard()
             raise
-        for file in files:
-            file.keep()
+        misplaced = _keep(files)
+    if misplaced:
+        raise Unsettled([f"{peer.name} may enter as {peer.address}", *misplaced])
     return Enrolled(peer, tunnel_of(peer))
+
+
+def _keep(files: list[StagedFile]) -> list[str]:
+    """Give every file its name; what to say about those that did not get it."""
+    said = []
+    for file in files:
+        try:
+            file.keep()
+        except Unplaced as err:
+            said.append(str(err))
+    return said
+
+
+def _unknown(name: str, files: list[StagedFile]) -> list[str]:
+    """What to say when nobody knows whether the peer is there; the files are kept."""
+    misplaced = _keep(files)
+    paths = " and ".join(str(file.path) for file in files)
+    there = f"{paths} holds its private key" if files else "add another: its private key is lost"
+    absent = f"remove {paths} and call again" if files else "call again"
+    return [
+        f"the registry's answer was lost; `peers show {name}` tells whether {name} is there",
+        f"if it is, {there}; if not, {absent}",
+        *misplaced,
+    ]

@@ -173,19 +173,20 @@ class Registry:
         """Let a peer in, with a free address of `pool`, in one transaction.
 
         `caller` is the ARN for the audit. `stage` is called before each try with the peer as it
-        will be written: what must exist before the peer does is made there, and an exception from
-        it stops the change. Raises `Refusal` when the name or the key is taken or the pool is full,
-        and what `registry.transactions.commit` raises.
+        will be written, and last with the one that is returned: what must exist before the peer
+        does is made there, and an exception from it stops the change. Raises `Refusal` when the
+        name or the key is taken or the pool is full, and what `transactions.commit` raises.
         """
         created = _now()
 
         def plan(unsure: bool) -> tuple[Peer, Writes | None]:
             peer, head = self._admit(new, pool, unsure=unsure)
-            if head is None:
-                return peer, None
-            peer = replace(peer, created=created, generation=head.generation + 1)
+            if head is not None:
+                peer = replace(peer, created=created, generation=head.generation + 1)
             if stage is not None:
                 stage(peer)
+            if head is None:
+                return peer, None
             owned = items.attributes({"name": peer.name})
             return peer, recorded(
                 self._table,

@@ -190,6 +190,36 @@ def test_a_change_whose_answer_was_lost_is_found_and_not_made_twice(fake: Fake) 
     assert fake.registry.head().generation == 1
 
 
+def test_a_change_that_lands_late_is_found_and_staged_as_it_landed(fake: Fake) -> None:
+    late: list[dict[str, Any]] = []
+
+    class Slow(Between):
+        def __getattr__(self, name: str) -> Any:
+            call = super().__getattr__(name)
+            if name != "transact_write_items":
+                return call
+
+            def slow(**request: Any) -> Any:
+                if not late:
+                    late.append(request)
+                    raise ReadTimeoutError(endpoint_url="x")
+                if len(late) == 1:
+                    late.append(request)
+                    call(**late[0])
+                return call(**request)
+
+            return slow
+
+    staged: list[Peer] = []
+    registry = Registry(Slow(fake.client, "", lambda _: None), TABLE)
+    peer = registry.add_peer(
+        NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=staged.append
+    )
+    assert peer == fake.registry.peer("alice") == staged[-1]
+    assert len({one.address for one in staged}) == 2
+    assert fake.registry.head().generation == 1
+
+
 def test_a_stage_that_fails_stops_the_change(fake: Fake) -> None:
     before = fake.items()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client import delivery
-from client.delivery import StagedFile, Taken
+from client.delivery import StagedFile, Unplaced
 from client.interrupts import held
 from effects import Refusal
 
@@ -67,11 +67,11 @@ def test_a_file_that_appeared_meanwhile_is_left_alone_and_ours_is_named(
     file = StagedFile(tmp_path / "a.conf")
     file.write(b"ours")
     (tmp_path / "a.conf").write_bytes(b"theirs")
-    with pytest.raises(Taken) as taken:
+    with pytest.raises(Unplaced) as unplaced:
         file.keep()
     assert (tmp_path / "a.conf").read_bytes() == b"theirs"
-    assert taken.value.where.read_bytes() == b"ours"
-    assert str(taken.value.where) in str(taken.value)
+    assert unplaced.value.where.read_bytes() == b"ours"
+    assert str(unplaced.value.where) in str(unplaced.value)
 
 
 def test_a_file_system_without_hard_links_will_do(
