@@ -54,27 +54,42 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata) -> list[Poller]:
     ]
 
 
-def main(paths: Paths | None = None) -> int:
-    """Run until SIGTERM or SIGINT. The interfaces are left as they are."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
-    paths = paths or Paths()
-    os.umask(0o077)
+def serve(agent: Agent, clients: Clients, metadata: Metadata, ended: threading.Event) -> None:
+    """Run the agent and its threads until `ended` is set."""
+    settings, board = agent.environment, agent.board
+    web.health_server(settings.health_port, lambda: board.status).start()
+    web.metrics_server(settings.metrics_port, metrics.page(lambda: board.status)).start()
+    agent.start()
+    for poller in pollers(agent, clients, metadata):
+        poller.start()
+    agent.run(ended.is_set)
+
+
+def end_on_signals() -> threading.Event:
+    """Set by SIGTERM or SIGINT."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    return ended
+
+
+def log_to_journal() -> None:
+    """One line a message on stderr; the journal adds the time."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT. The interfaces are left as they are."""
+    log_to_journal()
+    os.umask(0o077)
+    paths, ended = Paths(), end_on_signals()
     try:
         settings = environment.read(paths.environment)
     except Refusal as err:
         sys.stderr.write(f"gatepair-agent: {err}\n")
         return 2
-    agent = Agent(settings, paths)
-    web.health_server(settings.health_port, lambda: agent.board.status).start()
-    web.metrics_server(settings.metrics_port, metrics.page(lambda: agent.board.status)).start()
-    agent.start()
-    for poller in pollers(agent, aws.clients(settings.region), Metadata()):
-        poller.start()
-    agent.run(ended.is_set)
+    serve(Agent(settings, paths), aws.clients(settings.region), Metadata(), ended)
     return 0
 
 

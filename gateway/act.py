@@ -30,6 +30,7 @@ class Actor:
 
     def __init__(self, paths: Paths, memory: FilterMemory, alive: Callable[[], None]) -> None:
         self._paths, self._memory, self._alive = paths, memory, alive
+        self._failed: dict[str, str] = {}
 
     def carry_out(self, actions: Iterable[Action]) -> dict[str, str]:
         """What failed, by scope, with the reason. Empty when all went well."""
@@ -40,9 +41,11 @@ class Actor:
             try:
                 self._one(action)
             except (Failed, OSError) as err:
-                failed[action.scope] = str(err)[:300]
-                log.warning("%s: %s", action.scope, failed[action.scope])
+                failed[action.scope] = why = str(err)[:300]
+                if self._failed.get(action.scope) != why:
+                    log.warning("%s: %s", action.scope, why)
             self._alive()
+        self._failed = failed
         return failed
 
     def _one(self, action: Action) -> None:

@@ -289,7 +289,7 @@ class Agent:
     def _act(self) -> None:
         """A small step if only peers have changed on a machine that is well; else a full pass."""
         seen = self._seen
-        if seen is None or seen.failed or self._monotonic() - self._looked_at >= LOOK_EVERY:
+        if seen is None or self._monotonic() - self._looked_at >= LOOK_EVERY:
             self._pass()
             return
         own = own_addresses(dict(seen.observed.links), INTERFACES)
@@ -307,7 +307,8 @@ class Agent:
             self._failures += len(failed)
             self._seen = Seen(seen.observed, desired, failed)
             if failed:
-                return  # `applied` stays; the next turn looks at the machine
+                self._looked_at = float("-inf")  # `applied` stays; the next turn looks again
+                return
         self._confirm()
 
     def _pass(self) -> None:

@@ -90,7 +90,11 @@ class SetSysctl:
 
     name: str
     value: str
-    scope: str = "sysctl"
+
+    @property
+    def scope(self) -> str:
+        """Each by itself: one that cannot be set holds no other one up."""
+        return f"sysctl {self.name}"
 
 
 @dataclass(frozen=True)

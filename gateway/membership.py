@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 10.0
 SOON = 2.0
-"""Seconds between looks while a lifecycle hook waits."""
+"""Seconds between looks while the instance enters or leaves the group."""
 
 METADATA_INTERVAL = 3.0
 
@@ -103,8 +103,8 @@ class MembershipWatch:
                 LifecycleActionResult="CONTINUE",
             )
             log.info("lifecycle hook %s: completed", hook)
-        waiting = membership.lifecycle_state in (LAUNCHING, TERMINATING)
-        return SOON if waiting else INTERVAL
+        changing = membership.lifecycle_state.startswith(("Pending", "Terminating"))
+        return SOON if changing else INTERVAL
 
 
 def _addresses(texts: Iterable[str]) -> list[IPv4Address]:

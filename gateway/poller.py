@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.aws import ERRORS, reason
 from gateway.messages import Trouble
 from registry.items import ItemError
-from registry.store import Throttled
+from registry.errors import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXPECTED = (*ERRORS, OSError, ValueError, ItemError, Throttled)
+EXPECTED = (*ERRORS, OSError, ValueError, ItemError, RegistryError)
 """What an outside that is away or broken leads to."""
 
 JITTER = 0.1

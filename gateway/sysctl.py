@@ -13,13 +13,13 @@ FORWARDING = "net/ipv4/ip_forward"
 def parse(text: str) -> dict[str, str]:
     """Settings by their path below /proc/sys, from text in the form of sysctl.d(5).
 
-    A leading `-` (ignore if it fails) is dropped: the agent only sets what exists.
+    Those with a leading `-` (may fail at boot) are left out: nobody insists on them.
     """
     wanted: dict[str, str] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
-        if equals and not line.lstrip().startswith(("#", ";")):
-            wanted[name.strip().removeprefix("-").replace(".", "/")] = value.strip()
+        if equals and not line.lstrip().startswith(("#", ";", "-")):
+            wanted[name.strip().replace(".", "/")] = value.strip()
     return wanted
 
 

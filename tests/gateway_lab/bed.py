@@ -1,0 +1,275 @@
+"""A gateway's agent, a client and a private host in three network namespaces, with moto as AWS.
+
+    client (gpx-c) --198.51.100.0/30-- gateway (gpx-gw) --10.20.0.0/24-- host (gpx-h)
+
+The gateway's namespace also holds moto and a metadata service, on its loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from effects import run
+from lab.netns import inside
+from registry.items import Control
+from registry.store import NewPeer, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from ipaddress import IPv4Network
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+MOTO_PORT = 5099
+INSTANCE = "i-0123456789abcdef0"
+GATEWAY, CLIENT, HOST = "gpx-gw", "gpx-c", "gpx-h"
+SEED = "9b9f1f0e-8f57-4d5e-9df0-1a4b8a1a6c3e"
+
+
+def await_true(what: str, condition: Callable[[], Any], timeout: float = 15.0) -> Any:
+    """The first true value of `condition()`."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not so after {timeout:g} s")
+
+
+def ip(text: str) -> None:
+    """Several `ip` commands, a line each."""
+    for line in text.strip().splitlines():
+        run(["ip", *line.split()])
+
+
+@dataclass
+class Bed:
+    """The test bed while it stands."""
+
+    directory: Path
+    exits: ExitStack
+    agent: subprocess.Popen[bytes] | None = None
+    moto: subprocess.Popen[bytes] | None = None
+    clients: dict[str, Any] = field(default_factory=dict)
+
+    # ---------------------------------------------------------- processes
+
+    def spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """A process in the gateway's namespace, killed at the end."""
+        env = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{MOTO_PORT}",
+            "LOG_LEVEL": "error",
+        }
+        log = (self.directory / f"{name}.log").open("ab")
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", GATEWAY, *command], env=env, stdout=log, stderr=log
+        )
+        log.close()
+        self.exits.callback(kill, process)
+        return process
+
+    def start_moto(self) -> None:
+        """An empty AWS."""
+        command = (str(ROOT / ".venv/bin/moto_server"), "-H", "127.0.0.1", "-p", str(MOTO_PORT))
+        self.moto = self.spawn("moto", *command)
+        await_true("moto answers", lambda: self.get(MOTO_PORT, "/moto-api/data.json")[0] == 200)
+
+    def start_agent(self) -> None:
+        """The agent, as after a boot or a restart."""
+        self.agent = self.spawn(
+            "agent", sys.executable, str(HERE / "agent_process.py"), str(self.directory)
+        )
+
+    def stop_agent(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the agent and nothing else."""
+        assert self.agent is not None
+        self.agent.send_signal(number)
+        self.agent.wait(timeout=15)
+
+    def agent_log(self) -> str:
+        """All the agent has said."""
+        return (self.directory / "agent.log").read_text()
+
+    # ---------------------------------------------------------- looking
+
+    def get(self, port: int, path: str) -> tuple[int, str]:
+        """An HTTP answer from the gateway's loopback; status 0 when there is none."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with inside(GATEWAY):
+            try:
+                with opener.open(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as err:
+                with err:
+                    return err.code, err.read().decode()
+            except OSError:
+                return 0, ""
+
+    def healthy(self, slot: int = 0) -> bool:
+        """Whether the slot's health check passes."""
+        return self.get(9585, f"/healthz/{slot}")[0] == 200
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        found = re.search(rf"^{name} (\S+)$", self.get(9586, "/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else float("nan")
+
+    def wg(self, *words: str) -> str:
+        """Output of `wg` in the gateway."""
+        return run(["ip", "netns", "exec", GATEWAY, "wg", *words], check=False).stdout.strip()
+
+    def ping(self, address: str, *, count: int = 1) -> bool:
+        """Whether the client gets an answer to each of its pings."""
+        command = ["ip", "netns", "exec", CLIENT, "ping", "-q", "-i", "0.1", "-W", "1"]
+        return run([*command, "-c", str(count), address], check=False, timeout=60).status == 0
+
+    # ---------------------------------------------------------- AWS
+
+    @contextmanager
+    def aws(self, service: str) -> Iterator[Any]:
+        """A boto3 client, to be used inside the block."""
+        with inside(GATEWAY):
+            if service not in self.clients:
+                session = boto3.session.Session(
+                    aws_access_key_id="testing",
+                    aws_secret_access_key="testing",
+                    region_name="eu-west-1",
+                )
+                url = f"http://127.0.0.1:{MOTO_PORT}"
+                config = Config(retries={"total_max_attempts": 1}, proxies={})
+                self.clients[service] = session.client(service, endpoint_url=url, config=config)
+            yield self.clients[service]
+
+    def control(self, *generations: int) -> None:
+        """Write the control item, as the Pulumi program does."""
+        from ipaddress import IPv4Network  # noqa: PLC0415
+
+        networks = (IPv4Network("10.20.0.0/16"),)
+        pool = IPv4Network("100.96.0.0/16")
+        with self.aws("dynamodb") as dynamodb:
+            control = Control(generations, 51820, networks, (), pool)
+            dynamodb.put_item(TableName="registry", Item=control.to_item())
+
+    def add_peer(self, name: str, public_key: str, pool: IPv4Network) -> str:
+        """Let a peer in; its tunnel address."""
+        with self.aws("dynamodb") as dynamodb:
+            new = NewPeer(name, public_key)
+            peer = Registry(dynamodb, "registry").add_peer(new, pool=pool, caller="arn:test")
+        return str(peer.address)
+
+    def create_cloud(self) -> None:
+        """The table, the empty secret, and what the launch template tells the gateway."""
+        with self.aws("dynamodb") as dynamodb:
+            dynamodb.create_table(
+                TableName="registry",
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[
+                    {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")
+                ],
+                KeySchema=[
+                    {"AttributeName": "pk", "KeyType": "HASH"},
+                    {"AttributeName": "sk", "KeyType": "RANGE"},
+                ],
+            )
+        with self.aws("secretsmanager") as secrets:
+            arn = secrets.create_secret(Name="server-key")["ARN"]
+        document = {
+            "stack": "test",
+            "region": "eu-west-1",
+            "table": "registry",
+            "secret_arn": arn,
+            "key_seed": SEED,
+            "port": 51820,
+            "health_port": 9585,
+            "metrics_port": 9586,
+            "mtu": 1420,
+            "client_pool": "100.96.0.0/16",
+            "vpc_cidrs": ["10.20.0.0/16"],
+            "routed_cidrs": [],
+            "peer_to_peer": False,
+            "artifact": {"bucket": "b", "key": "k", "sha256": "0" * 64},
+        }
+        (self.directory / "environment.json").write_text(json.dumps(document))
+
+    def connect(self, address: str, server_key: str, private_key: Path, port: int = 51820) -> None:
+        """Point the client's tunnel at the gateway."""
+        exec_ = ["ip", "netns", "exec", CLIENT]
+        if run([*exec_, "ip", "link", "show", "wgc"], check=False).status != 0:
+            run([*exec_, "wireguard-go", "wgc"])
+            ip(f"-n {CLIENT} address add {address}/32 dev wgc\n-n {CLIENT} link set wgc up mtu 1420")
+            ip(f"-n {CLIENT} route add 0.0.0.0/1 dev wgc\n-n {CLIENT} route add 128.0.0.0/1 dev wgc")
+            ip(f"-n {CLIENT} route add 198.51.100.1/32 dev eth0")
+            run([*exec_, "wg", "set", "wgc", "private-key", str(private_key)])
+        for other in run([*exec_, "wg", "show", "wgc", "peers"]).stdout.split():
+            run([*exec_, "wg", "set", "wgc", "peer", other, "remove"])
+        peer = ["peer", server_key, "endpoint", f"198.51.100.1:{port}"]
+        run([*exec_, "wg", "set", "wgc", *peer, "allowed-ips", "0.0.0.0/0"])
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process for certain."""
+    if process.poll() is None:
+        process.kill()
+    process.wait(timeout=10)
+
+
+def remove_namespaces() -> None:
+    """Kill what runs in the three namespaces, and remove them."""
+    present = run(["ip", "netns", "list"]).stdout.split()
+    for name in (CLIENT, GATEWAY, HOST):
+        if name in present:
+            for pid in run(["ip", "netns", "pids", name]).stdout.split():
+                os.kill(int(pid), signal.SIGKILL)
+            run(["ip", "netns", "delete", name])
+
+
+@contextmanager
+def standing(directory: Path) -> Iterator[Bed]:
+    """The bed: namespaces, moto and metadata service; the agent is for the test to start."""
+    remove_namespaces()
+    with ExitStack() as exits:
+        exits.callback(remove_namespaces)
+        for name in (CLIENT, GATEWAY, HOST):
+            ip(f"netns add {name}\n-n {name} link set lo up")
+        ip(f"""
+            link add name eth0 netns {CLIENT} type veth peer name eth1 netns {GATEWAY}
+            link add name eth0 netns {GATEWAY} type veth peer name eth0 netns {HOST}
+            -n {CLIENT} address add 198.51.100.2/30 dev eth0
+            -n {GATEWAY} address add 198.51.100.1/30 dev eth1
+            -n {GATEWAY} address add 10.20.0.10/24 dev eth0
+            -n {HOST} address add 10.20.0.20/24 dev eth0
+            -n {CLIENT} link set eth0 up
+            -n {GATEWAY} link set eth1 up
+            -n {GATEWAY} link set eth0 up
+            -n {HOST} link set eth0 up
+        """)
+        bed = Bed(directory, exits)
+        bed.start_moto()
+        bed.spawn(
+            "metadata",
+            sys.executable,
+            str(HERE / "metadata_process.py"),
+            INSTANCE,
+            str(directory / "target-lifecycle-state"),
+        )
+        bed.create_cloud()
+        yield bed

@@ -1,0 +1,291 @@
+"""The agent for real: WireGuard, nftables and routing in network namespaces, moto as AWS."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import signal
+import sys
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from effects import run
+from registry.items import Change, Head, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HERE = Path(__file__).parent
+_SPEC = importlib.util.spec_from_file_location("gateway_bed", _HERE / "bed.py")
+assert _SPEC and _SPEC.loader
+bed_module = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = bed_module
+_SPEC.loader.exec_module(bed_module)
+
+await_true, GATEWAY = bed_module.await_true, bed_module.GATEWAY
+POOL = IPv4Network("100.96.0.0/16")
+HOST = "10.20.0.20"
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Any]:
+    """The bed with the control item at generation 7, and no agent yet."""
+    with bed_module.standing(tmp_path) as standing:
+        standing.control(7)
+        yield standing
+
+
+def keypair(directory: Path, name: str) -> tuple[Path, str]:
+    """A client's private key file and its public key."""
+    private = run(["wg", "genkey"]).stdout
+    path = directory / f"{name}.key"
+    path.write_text(private)
+    path.chmod(0o600)
+    return path, run(["wg", "pubkey"], stdin=private).stdout.strip()
+
+
+def let_in(bed: Any, name: str = "alice", port: int = 51820) -> tuple[str, str]:
+    """A peer with a tunnel that works: its public key and address."""
+    path, public = keypair(bed.directory, name)
+    address = bed.add_peer(name, public, POOL)
+    slot = port - 51820
+    await_true("the peer", lambda: public in bed.wg("show", f"wg{slot}", "peers"))
+    bed.connect(address, bed.wg("show", f"wg{slot}", "public-key"), path, port)
+    await_true("a ping through the tunnel", lambda: bed.ping(HOST))
+    return public, address
+
+
+def on_gateway(*command: str) -> str:
+    """Output of a command in the gateway's namespace."""
+    return run(["ip", "netns", "exec", GATEWAY, *command], check=False).stdout
+
+
+def new_log(bed: Any, before: str) -> str:
+    """What the agent has said since."""
+    return bed.agent_log()[len(before) :]
+
+
+def test_from_nothing_to_a_ping_and_no_further_than_the_vpc(bed: Any) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    _public, address = let_in(bed)
+    assert bed.ping(HOST, count=3)
+    # with AllowedIPs 0.0.0.0/0: neither any address of the gateway, nor metadata, nor the outside
+    assert not bed.ping("10.20.0.10")
+    assert not bed.ping("100.96.0.1")
+    assert not bed.ping("169.254.169.254")
+    assert not bed.ping("203.0.113.9")
+    scan = ["ip", "netns", "exec", bed_module.CLIENT, "bash", "-c"]
+    for port in (9585, 9586, bed_module.MOTO_PORT):
+        for target in ("10.20.0.10", "100.96.0.1"):
+            probe = f"exec 3<>/dev/tcp/{target}/{port}"
+            assert run([*scan, f"timeout 0.5 bash -c '{probe}'"], check=False).status != 0
+    assert address in on_gateway("nft", "list", "map", "inet", "gatepair", "return_path")
+    key = bed.directory / "keys" / "7"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.read_text().strip() not in bed.agent_log()
+    with bed.aws("secretsmanager") as secrets:
+        versions = secrets.list_secret_version_ids(SecretId="server-key")["Versions"]
+    assert [version["VersionStages"] for version in versions if version["VersionStages"]]
+
+
+def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Any) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    public, _address = let_in(bed)
+    handshakes = bed.wg("show", "wg0", "latest-handshakes")
+    bed.stop_agent(signal.SIGKILL)
+    assert bed.ping(HOST, count=3)
+    bed_module.kill(bed.moto)
+    before = bed.agent_log()
+    bed.start_agent()
+    await_true("healthy without AWS", bed.healthy)
+    assert bed.ping(HOST, count=3)
+    assert bed.wg("show", "wg0", "latest-handshakes") == handshakes
+    said = new_log(bed, before)
+    assert public not in said
+    assert "wg set" not in said
+    assert "ip link" not in said
+
+
+def test_what_is_changed_by_hand_is_put_right(bed: Any) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    public, address = let_in(bed)
+    key = bed.wg("show", "wg0", "public-key")
+    damages = {
+        "rules, routing, addresses": (
+            "nft flush ruleset",
+            "ip rule delete preference 6700",
+            "ip address add 192.0.2.1/32 dev wg0",
+        ),
+        "rules, routes, link": (
+            "nft flush table inet gatepair",
+            "ip route flush table 6700",
+            "ip link set wg0 mtu 1300 down",
+        ),
+        "a rule too many, another port": (
+            "nft insert rule inet gatepair through accept",
+            "wg set wg0 listen-port 40000",
+            "sysctl -qw net.ipv4.ip_forward=0",
+        ),
+        "a peer, and with it its session": (f"wg set wg0 peer {public} remove",),
+        "the interface": ("ip link delete wg0",),
+    }
+    for what, commands in damages.items():
+        before = bed.agent_log()
+        for command in commands:
+            on_gateway(*command.split())
+        await_true(f"a repair of {what}", lambda before=before: new_log(bed, before))
+        await_true(f"healthy after {what}", bed.healthy)
+        if "session" in what or "interface" in what:
+            # a new handshake at once: WireGuard itself would notice after 15 s
+            bed.connect(address, key, bed.directory / "alice.key")
+        await_true(f"a ping after {what}", lambda: bed.ping(HOST))
+    assert bed.wg("show", "wg0", "public-key") == key
+    assert bed.wg("show", "wg0", "peers") == public
+    assert "192.0.2.1" not in on_gateway("ip", "address", "show", "dev", "wg0")
+
+
+def test_a_rotation_keeps_a_connection_and_a_jump_is_refused(bed: Any) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    public, address = let_in(bed)
+    bed.control(7, 8)
+    await_true("both served", lambda: public in bed.wg("show", "wg1", "peers"))
+    await_true("healthy", lambda: bed.healthy(0) and bed.healthy(1))
+    assert bed.ping(HOST, count=3), "the client that has not moved goes on"
+    assert bed.wg("show", "wg0", "public-key") != bed.wg("show", "wg1", "public-key")
+    listener = run_background_echo(bed)
+    path = bed.directory / "alice.key"
+    with open_tcp() as connection:
+        assert connection.exchange()
+        bed.connect(address, bed.wg("show", "wg1", "public-key"), path, 51821)
+        assert connection.exchange(), "it began on the other interface"
+        bed.control(8)
+        await_true("wg0 gone", lambda: not bed.wg("show", "wg0", "public-key"))
+        assert connection.exchange()
+    listener.kill()
+    listener.wait()
+    await_true("an idle slot is healthy", lambda: bed.healthy(0) and bed.healthy(1))
+    assert not (bed.directory / "keys" / "7").exists()
+    bed.control(10)
+    await_true("the jump refused", lambda: "a jump" in bed.get(9585, "/healthz/1")[1])
+    assert bed.healthy(0)
+    assert bed.healthy(1)
+    assert bed.ping(HOST)
+    bed.control(9)
+    await_true("9 for 8 directly", lambda: bed.wg("show", "wg0", "public-key"))
+    await_true("wg1 gone", lambda: not bed.wg("show", "wg1", "public-key"))
+
+
+def test_a_key_that_clients_trust_is_never_replaced(bed: Any) -> None:
+    with bed.aws("dynamodb") as dynamodb:
+        registry = bed_module.Registry(dynamodb, "registry")
+        _path, trusted = keypair(bed.directory, "lost")
+        registry.publish_server_key(7, trusted, "another")
+    bed.start_agent()
+    await_true("refused", lambda: 'key_refused{generation="7"} 1.0' in bed.get(9586, "/metrics")[1])
+    code, text = bed.get(9585, "/healthz/0")
+    assert code == 503
+    assert "no such version" in text
+    assert not bed.wg("show", "interfaces")
+    with bed.aws("secretsmanager") as secrets:
+        versions = secrets.list_secret_version_ids(SecretId="server-key", IncludeDeprecated=True)
+    assert not versions["Versions"]
+
+
+def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Any) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    alice, _address = let_in(bed)
+    path, bob = keypair(bed.directory, "bob")
+    bed.add_peer("bob", bob, POOL)
+    await_true("bob", lambda: bob in bed.wg("show", "wg0", "peers"))
+    before = bed.agent_log()
+    with bed.aws("dynamodb") as dynamodb:
+        registry = bed_module.Registry(dynamodb, "registry")
+        head, peer = registry.head(), registry.peer("bob")
+        assert isinstance(peer, Peer)
+        change = Change(head.generation + 1, "remove", peer, "2026-01-01T00:00:00Z")
+        after = Head(head.generation + 1, head.epoch, None)
+        dynamodb.put_item(TableName="registry", Item=change.to_item())
+        dynamodb.delete_item(
+            TableName="registry", Key={"pk": {"S": "peer"}, "sk": {"S": "bob"}}
+        )
+        item = {"pk": {"S": "generation"}, "sk": {"S": "generation"}, **after.to_item()}
+        dynamodb.put_item(TableName="registry", Item=item)
+    await_true("bob out", lambda: bob not in bed.wg("show", "wg0", "peers"))
+    commands = [line for line in new_log(bed, before).splitlines() if line.startswith("wg ")]
+    assert commands == [f"wg set wg0 peer {bob} remove"]
+    await_true("applied", lambda: bed.metric("gatepair_applied_generation") == after.generation)
+    bed.stop_agent(signal.SIGKILL)
+    bed_module.kill(bed.moto)
+    on_gateway("ip", "link", "delete", "wg0")
+    bed.start_agent()
+    await_true("healthy without AWS", bed.healthy)
+    assert bed.wg("show", "wg0", "peers").split() == [alice]
+    assert path.exists()
+
+
+def test_an_instance_that_is_to_end_drains_and_takes_its_interfaces_down(bed: Any) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    (bed.directory / "target-lifecycle-state").write_text("Terminated")
+    await_true("draining", lambda: bed.get(9585, "/healthz/0")[0] == 503)
+    assert "draining" in bed.get(9585, "/healthz/1")[1]
+    assert bed.wg("show", "interfaces"), "clients are served until the load balancer has noticed"
+    await_true("interfaces down", lambda: not bed.wg("show", "interfaces"), timeout=40)
+
+
+# ------------------------------------------------------------------ a TCP connection of the client
+
+
+def run_background_echo(bed: Any) -> Any:
+    """An echo service on the private host."""
+    code = (
+        "import socketserver as s\n"
+        "class E(s.StreamRequestHandler):\n"
+        "    def handle(self):\n"
+        "        for line in self.rfile: self.wfile.write(line)\n"
+        "s.TCPServer.allow_reuse_address = True\n"
+        "s.TCPServer(('', 7), E).serve_forever()\n"
+    )
+    import subprocess  # noqa: PLC0415
+
+    command = ["ip", "netns", "exec", bed_module.HOST, sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    bed.exits.callback(bed_module.kill, process)
+    listening = ["ip", "netns", "exec", bed_module.HOST, "ss", "-Hltn", "sport", "=", ":7"]
+    await_true("the echo service", lambda: run(listening).stdout)
+    return process
+
+
+class open_tcp:  # noqa: N801 - reads as a function
+    """One TCP connection from the client to the echo service."""
+
+    def __enter__(self) -> open_tcp:
+        import socket  # noqa: PLC0415
+
+        with bed_module.inside(bed_module.CLIENT):
+            self._socket = socket.create_connection((HOST, 7), timeout=10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def exchange(self) -> bool:
+        """Whether a line comes back."""
+        self._socket.sendall(b"hello\n")
+        return self._socket.recv(100) == b"hello\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _needs_root_and_tools() -> None:
+    missing = [tool for tool in ("wg", "wireguard-go", "nft", "ip") if not shutil.which(tool)]
+    assert not missing, f"not installed: {missing}"
