@@ -92,7 +92,7 @@ def _put_parameter(context: Context, inputs: Properties) -> Made:
     client, name = context.client("ssm"), inputs["name"]
     made = client.put_parameter(
         Name=name,
-        Value=inputs["value"],
+        Value=inputs.get("insecureValue", inputs.get("value")),
         Type=inputs["type"],
         Overwrite=True,
         **given(
@@ -177,7 +177,16 @@ HANDLERS = {
         update=_update_parameter,
         delete=_delete_parameter,
         properties=frozenset(
-            {"type", "value", "description", "tier", "allowedPattern", "dataType", "overwrite"}
+            {
+                "type",
+                "value",
+                "insecureValue",
+                "description",
+                "tier",
+                "allowedPattern",
+                "dataType",
+                "overwrite",
+            }
         ),
         replaces=frozenset({"name"}),
         name=Name(),

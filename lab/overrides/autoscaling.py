@@ -1,0 +1,392 @@
+"""Auto Scaling: even spread, lifecycle hooks with their waits, health, whole launch templates.
+
+moto: all instances of a group in its first subnet, in service at once, without the launch
+template's version, instance profile and metadata options; hooks are stored and never run; no
+CompleteLifecycleAction; an unhealthy instance stays; scaling in deregisters no target.
+AWS (Auto Scaling user guide, "How lifecycle hooks work in Amazon EC2 Auto Scaling groups", steps 1
+to 6): a launched instance waits in `Pending:Wait` until its hooks are completed or their time is
+up; it is registered with its target groups after that wait and before it is `InService`. A leaving
+one is deregistered first, then waits in `Terminating:Wait`, then is terminated. While it leaves,
+its replacement is launched ("Health checks for instances in an Auto Scaling group"). Hooks that are
+put after a launch do not touch it. An abandoned launch is terminated and another one tried. New
+instances go to the zone with the fewest ("Distribute instances across Availability Zones").
+Here: the same, but what AWS finds out within minutes (an instance somebody terminated, one that was
+set unhealthy) is acted on at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from moto.autoscaling.exceptions import ValidationError
+from moto.autoscaling.models import (
+    ASG_NAME_TAG,
+    AutoScalingBackend,
+    FakeAutoScalingGroup,
+    InstanceState,
+    TerminateInstanceActivity,
+    autoscaling_backends,
+)
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.responses import EmptyResult
+
+LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
+TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+CONTINUE, ABANDON = "CONTINUE", "ABANDON"
+_COUNTED = frozenset({"Pending", "Pending:Wait", "InService"})
+"""What makes up a group's capacity; a leaving instance is no part of it any more."""
+_LIMIT_BEATS = 100
+_LIMIT_SECONDS = 48 * 3600
+"""A wait ends after 48 hours or 100 heartbeat timeouts, whichever is sooner (user guide)."""
+_TICK = 0.5
+
+_LOCK = threading.RLock()
+"""moto's server has a thread per request; a group is changed by one of them at a time."""
+_call_action = AutoScalingResponse.call_action
+_started = threading.Event()
+
+
+@dataclass
+class Wait:
+    """One hook an instance waits for. Times are on the monotonic clock, in seconds."""
+
+    hook: str
+    transition: str
+    default_result: str
+    heartbeat: float
+    until: float
+    limit: float
+    token: str
+
+
+def install() -> None:
+    """Replace moto's life of a group's instances."""
+    for owner, name, ours in (
+        (AutoScalingResponse, "call_action", _locked(_call_action)),
+        (AutoScalingResponse, "complete_lifecycle_action", _answer_complete),
+        (AutoScalingResponse, "record_lifecycle_action_heartbeat", _answer_heartbeat),
+        (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
+        (AutoScalingBackend, "notify_terminate_instances", _locked(_notify_terminated)),
+        (AutoScalingBackend, "set_instance_health", _set_health),
+        (AutoScalingBackend, "terminate_instance", _terminate_instance),
+        (AutoScalingBackend, "update_attached_target_groups", _register_all),
+        (FakeAutoScalingGroup, "active_instances", _counted),
+        (FakeAutoScalingGroup, "set_desired_capacity", _set_desired),
+        (InstanceState, "launch_template", property(_template_of)),
+    ):
+        setattr(owner, name, ours)
+
+
+def expire(now: float | None = None) -> None:
+    """End the waits whose time is up, each with its hook's default result."""
+    moment = time.monotonic() if now is None else now
+    with _LOCK:
+        for group in list(_groups()):
+            for state in list(group.instance_states):
+                for wait in _waits(state):
+                    if moment >= min(wait.until, wait.limit):
+                        _complete(group, state, wait, wait.default_result)
+
+
+def watch() -> None:
+    """Expire waits from a thread of this process, from now on."""
+    if not _started.is_set():
+        _started.set()
+        threading.Thread(target=_watch, name="lifecycle", daemon=True).start()
+
+
+def _watch() -> None:
+    while True:
+        time.sleep(_TICK)
+        expire()
+
+
+def _groups() -> Any:
+    for account in autoscaling_backends.values():
+        for backend in account.values():
+            yield from backend.autoscaling_groups.values()
+
+
+def _locked(function: Any) -> Any:
+    @wraps(function)
+    def locked(*arguments: Any, **more: Any) -> Any:
+        with _LOCK:
+            return function(*arguments, **more)
+
+    return locked
+
+
+# Capacity
+
+
+def _counted(self: Any) -> list[Any]:
+    return [state for state in self.instance_states if state.lifecycle_state in _COUNTED]
+
+
+def _set_desired(self: Any, new_capacity: int | None) -> None:
+    self.desired_capacity = self.min_size if new_capacity is None else new_capacity
+    _balance(self)
+
+
+def _balance(group: Any) -> None:
+    """Launch what is missing, let go what is too much."""
+    surplus = len(_counted(group)) - int(group.desired_capacity or 0)
+    suspended = group._suspended_processes  # noqa: SLF001 - the names alone are kept there
+    if surplus < 0 and "Launch" not in suspended:
+        for _ in range(-surplus):
+            _launch(group)
+    elif surplus > 0 and "Terminate" not in suspended:
+        for _ in range(surplus):
+            free = [state for state in _counted(group) if not state.protected_from_scale_in]
+            if not free:
+                return
+            # The default termination policy begins with the zone that has the most instances
+            _retire(group, max(free, key=lambda state: _in_zone(group, state.availability_zone)))
+
+
+def _in_zone(group: Any, zone: str) -> int:
+    return sum(state.availability_zone == zone for state in _counted(group))
+
+
+# Into service
+
+
+def _launch(group: Any) -> None:
+    subnets = group.ec2_backend.describe_subnets(subnet_ids=group.vpc_zone_identifier.split(","))
+    subnet = min(subnets, key=lambda subnet: _in_zone(group, subnet.availability_zone))
+    instance = _run_instance(group, subnet)
+    instance.autoscaling_group = group
+    state = InstanceState(
+        instance,
+        lifecycle_state="Pending",
+        protected_from_scale_in=group.new_instances_protected_from_scale_in,
+    )
+    version = group.ec2_launch_template.get_version(group.launch_template_version)
+    shown: Any = state
+    shown.lab_template = {
+        "LaunchTemplateId": group.ec2_launch_template.id,
+        "LaunchTemplateName": group.ec2_launch_template.name,
+        "Version": str(version.number),
+    }
+    group.instance_states.append(state)
+    if not _wait_for_hooks(group, state, LAUNCHING):
+        _into_service(group, state)
+
+
+def _run_instance(group: Any, subnet: Any) -> Any:
+    template = group.ec2_launch_template
+    version = template.get_version(group.launch_template_version)
+    data = version.data
+    first = next(iter(data.get("NetworkInterfaces", [])), {})
+    tags = {**group.get_propagated_tags(), **group.instance_tags, ASG_NAME_TAG: group.name}
+    instance = group.ec2_backend.run_instances(
+        version.image_id,
+        1,
+        version.user_data,
+        version.security_groups,
+        instance_type=version.instance_type,
+        is_instance_type_default=False,
+        tags={"instance": tags},
+        launch_template={"LaunchTemplateId": template.id, "Version": str(version.number)},
+        subnet_id=subnet.id,
+        region_name=group.region,
+        associate_public_ip=first.get("AssociatePublicIpAddress"),
+        metadata_options=data.get("MetadataOptions", {}),
+        **({"security_group_ids": first["Groups"]} if first.get("Groups") else {}),
+    ).instances[0]
+    profile = data.get("IamInstanceProfile")
+    if profile:
+        group.ec2_backend.associate_iam_instance_profile(
+            instance.id,
+            iam_instance_profile_name=profile.get("Name"),
+            iam_instance_profile_arn=profile.get("Arn"),
+        )
+    return instance
+
+
+def _into_service(group: Any, state: Any) -> None:
+    for arn in group.target_group_arns:
+        _register(group, arn, [state])
+    state.lifecycle_state = "InService"
+
+
+def _register(group: Any, arn: str, states: list[Any]) -> None:
+    balancing = group.autoscaling_backend.elbv2_backend
+    (target_group,) = balancing.describe_target_groups(
+        target_group_arns=[arn], load_balancer_arn=None, names=None
+    )
+    targets = [{"Id": state.instance.id, "Port": target_group.port} for state in states]
+    balancing.register_targets(arn, targets)
+
+
+def _register_all(self: Any, group_name: str) -> None:
+    group = self.autoscaling_groups[group_name]
+    serving = [state for state in group.instance_states if state.lifecycle_state == "InService"]
+    for arn in group.target_group_arns if serving else []:
+        _register(group, arn, serving)
+
+
+# Out of service
+
+
+def _retire(group: Any, state: Any) -> None:
+    """Begin the end of an instance: out of the target groups, then its hooks, then terminated."""
+    if state.lifecycle_state.startswith("Terminating"):
+        return
+    _deregister(group, state)
+    state.lifecycle_state = "Terminating"
+    if not _wait_for_hooks(group, state, TERMINATING):
+        _terminate(group, state)
+
+
+def _deregister(group: Any, state: Any) -> None:
+    groups = group.autoscaling_backend.elbv2_backend.target_groups
+    for arn in group.target_group_arns:
+        if arn in groups and state.instance.id in groups[arn].targets:
+            groups[arn].deregister([{"Id": state.instance.id}])
+
+
+def _terminate(group: Any, state: Any) -> None:
+    group.instance_states = [other for other in group.instance_states if other is not state]
+    group.ec2_backend.terminate_instances([state.instance.id])
+
+
+# Hooks
+
+
+def _waits(state: Any) -> list[Wait]:
+    return list(getattr(state, "lab_waits", []))
+
+
+def _wait_for_hooks(group: Any, state: Any, transition: str) -> bool:
+    """Put an instance into its wait state; False if there is no hook to wait for."""
+    hooks = [
+        hook
+        for hook in group.autoscaling_backend.describe_lifecycle_hooks(group.name)
+        if hook.lifecycle_transition == transition
+    ]
+    now = time.monotonic()
+    state.lab_waits = [
+        Wait(
+            hook=hook.name,
+            transition=transition,
+            default_result=hook.default_result,
+            heartbeat=hook.heartbeat_timeout,
+            until=now + hook.heartbeat_timeout,
+            limit=now + min(_LIMIT_SECONDS, _LIMIT_BEATS * hook.heartbeat_timeout),
+            token=str(uuid.uuid4()),
+        )
+        for hook in hooks
+    ]
+    if hooks:
+        state.lifecycle_state = f"{state.lifecycle_state}:Wait"
+    return bool(hooks)
+
+
+def _complete(group: Any, state: Any, wait: Wait, result: str) -> None:
+    # ABANDON stops the other hooks of this transition; CONTINUE lets them finish (user guide)
+    state.lab_waits = [] if result == ABANDON else [w for w in _waits(state) if w is not wait]
+    if state.lab_waits:
+        return
+    if wait.transition == TERMINATING:
+        _terminate(group, state)
+    elif result == ABANDON:
+        _terminate(group, state)
+        _balance(group)
+    else:
+        _into_service(group, state)
+
+
+def _answer_complete(self: Any) -> EmptyResult:
+    result = self._get_param("LifecycleActionResult")
+    if result not in {CONTINUE, ABANDON}:
+        raise ValidationError(f"Lifecycle action result must be CONTINUE or ABANDON, not {result}")
+    group, state, wait = _find(self)
+    _complete(group, state, wait, result)
+    return EmptyResult()
+
+
+def _answer_heartbeat(self: Any) -> EmptyResult:
+    _, __, wait = _find(self)
+    wait.until = time.monotonic() + wait.heartbeat
+    return EmptyResult()
+
+
+def _find(response: Any) -> tuple[Any, Any, Wait]:
+    """The wait a request is about, by instance id or by token."""
+    name, hook, instance, token = (
+        response._get_param(parameter)  # noqa: SLF001 - moto's way to read a request
+        for parameter in (
+            "AutoScalingGroupName",
+            "LifecycleHookName",
+            "InstanceId",
+            "LifecycleActionToken",
+        )
+    )
+    group = response.autoscaling_backend.autoscaling_groups.get(name)
+    for state in group.instance_states if group else []:
+        for wait in _waits(state):
+            if wait.hook == hook and (state.instance.id == instance or wait.token == token):
+                return group, state, wait
+    # The message AWS gives, also after the action was completed
+    raise ValidationError(f"No active Lifecycle Action found with instance ID {instance}")
+
+
+# The rest of moto's calls that touch instances
+
+
+def _template_of(self: Any) -> dict[str, str] | None:
+    return getattr(self, "lab_template", None)
+
+
+def _delete_group(self: Any, group_name: str) -> None:
+    group = self.autoscaling_groups.pop(group_name, None)
+    if group is None:
+        message = f"AutoScalingGroup name not found - AutoScalingGroup '{group_name}' not found"
+        raise ValidationError(message)
+    # As with ForceDelete: no hooks
+    for state in list(group.instance_states):
+        _deregister(group, state)
+        _terminate(group, state)
+    for key, hook in list(self.lifecycle_hooks.items()):
+        if hook.auto_scaling_group_name == group_name:
+            del self.lifecycle_hooks[key]
+
+
+def _notify_terminated(self: Any, instance_ids: list[str]) -> None:
+    for group in self.autoscaling_groups.values():
+        left = [state for state in group.instance_states if state.instance.id not in instance_ids]
+        if len(left) != len(group.instance_states):
+            group.instance_states = left
+            _balance(group)
+
+
+def _set_health(self: Any, instance_id: str, health_status: str) -> None:
+    group, state = _member(self, instance_id)
+    state.health_status = health_status
+    if health_status == "Unhealthy" and "ReplaceUnhealthy" not in group._suspended_processes:  # noqa: SLF001
+        _retire(group, state)
+        _balance(group)
+
+
+def _terminate_instance(self: Any, instance_id: str, should_decrement: bool) -> Any:
+    group, state = _member(self, instance_id)
+    before = group.desired_capacity
+    if should_decrement:
+        group.desired_capacity -= 1
+    _retire(group, state)
+    _balance(group)
+    return TerminateInstanceActivity(state.instance, before)
+
+
+def _member(backend: Any, instance_id: str) -> tuple[Any, Any]:
+    for group in backend.autoscaling_groups.values():
+        for state in group.instance_states:
+            if state.instance.id == instance_id:
+                return group, state
+    raise ValidationError(f"Instance Id not found - {instance_id}")
