@@ -6,25 +6,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-
-from effects import Refusal
-from lab import paths
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-REGION = "eu-west-1"
 LIVE = frozenset({"pending", "running"})
 """Instance states in which a machine has power."""
-
-_TIMEOUTS = Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 1})
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,7 @@ class Instance:
     """Name or ARN of the instance profile given to the instance itself."""
     template: tuple[str, str] | None = None
     """Launch template id and version that made it."""
+    scaling_group: str | None = None
 
     @property
     def short(self) -> str:
@@ -151,22 +142,6 @@ class Network:
         return self.subnets[subnet_id].broadcast_address - 1
 
 
-def connect(service: str) -> Any:
-    """A boto3 client of the local cloud; `Refusal` when there is none."""
-    try:
-        endpoint = json.loads(paths.cloud().read_text())["endpoint"]
-    except (OSError, ValueError, KeyError) as err:
-        raise Refusal("lab", "the local cloud is not up", "run scripts/lab up") from err
-    return boto3.client(
-        service,
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",  # noqa: S106 - moto takes any
-        config=_TIMEOUTS,
-    )
-
-
 def read_instances(ec2: Any) -> dict[str, Instance]:
     """Every instance that has an address, by id; terminated ones have none."""
     found = {}
@@ -215,6 +190,7 @@ def parse_instance(entry: dict[str, Any]) -> Instance:
     interface = entry["NetworkInterfaces"][0]
     tags = {tag["Key"]: tag["Value"] for tag in entry.get("Tags", [])}
     template = tags.get("aws:ec2launchtemplate:id")
+    launched = entry.get("LaunchTime")
     return Instance(
         id=entry["InstanceId"],
         state=entry["State"]["Name"],
@@ -230,10 +206,11 @@ def parse_instance(entry: dict[str, Any]) -> Instance:
         source_check=interface.get("SourceDestCheck", True) and entry.get("SourceDestCheck", True),
         image=entry.get("ImageId", ""),
         type=entry.get("InstanceType", ""),
-        launched=str(entry.get("LaunchTime", "")),
+        launched=f"{launched:%Y-%m-%dT%H:%M:%SZ}" if launched else "",
         public_address=entry.get("PublicIpAddress"),
         profile=(entry.get("IamInstanceProfile") or {}).get("Arn"),
         template=(template, tags["aws:ec2launchtemplate:version"]) if template else None,
+        scaling_group=tags.get("aws:autoscaling:groupName"),
     )
 
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ class Machine:
     id: str
     power: str
     alive: bool
+    since: float = 0.0
+    """When `power` was written, in seconds since the epoch."""
 
     @property
     def namespace(self) -> str:
@@ -86,11 +89,12 @@ def found() -> dict[str, Machine]:
 
 def find(instance_id: str) -> Machine:
     """The machine of an instance."""
+    alive = process.find(instance_id) is not None
     try:
-        power = json.loads(_record(instance_id).read_text())["power"]
+        record = json.loads(_record(instance_id).read_text())
+        return Machine(instance_id, record["power"], alive, float(record["since"]))
     except (OSError, ValueError, KeyError):
-        power = ""
-    return Machine(instance_id, power, process.find(instance_id) is not None)
+        return Machine(instance_id, "", alive)
 
 
 def match(name: str) -> str:
@@ -224,7 +228,8 @@ def _try_overlay() -> None:
 
 
 def _write(instance_id: str, power: str) -> None:
-    write_atomic(_record(instance_id), json.dumps({"power": power}), mode=0o600)
+    record = {"power": power, "since": time.time()}
+    write_atomic(_record(instance_id), json.dumps(record), mode=0o600)
 
 
 def _clear_cgroups(instance_id: str) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import image, inventory, machine, paths, process, vpc
+from lab import aws, image, inventory, machine, paths, process, vpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from lab.machine import Machine
 
 NAME = "machines"
+LOST_AFTER = 120.0
+"""Seconds without power until Auto Scaling hears of it: EC2 checks each instance every minute, and
+one that fails two checks is replaced (Auto Scaling user guide, "Health checks")."""
 _PERIOD = 0.5
 _NETWORK_PERIOD = 1.0
 _log = logging.getLogger(NAME)
@@ -35,14 +38,19 @@ _log = logging.getLogger(NAME)
 
 @dataclass(frozen=True)
 class Action:
-    """What to do with one machine: `destroy`, `off`, `cut` or `boot`."""
+    """What to do with one machine: `destroy`, `off`, `cut`, `boot`, or `report` it as lost."""
 
     kind: str
     id: str
 
 
-def decide(instances: Mapping[str, Instance], machines: Mapping[str, Machine]) -> list[Action]:
-    """What brings the machines to where the instances are: what takes power away comes first."""
+def decide(
+    instances: Mapping[str, Instance], machines: Mapping[str, Machine], now: float
+) -> list[Action]:
+    """What brings the machines to where the instances are: what takes power away comes first.
+
+    `now` is in seconds since the epoch.
+    """
     actions = []
     for one in machines.values():
         instance = instances.get(one.id)
@@ -53,6 +61,8 @@ def decide(instances: Mapping[str, Instance], machines: Mapping[str, Machine]) -
         elif instance.state in inventory.LIVE and one.power == machine.ON and not one.alive:
             # It shut itself down or crashed. Nobody switches it on behind its owner's back.
             actions.append(Action("cut", one.id))
+        elif instance.scaling_group and one.power == machine.CUT and now >= one.since + LOST_AFTER:
+            actions.append(Action("report", one.id))
     for instance in instances.values():
         one = machines.get(instance.id)
         if instance.state in inventory.LIVE and (one is None or one.power in {"", machine.OFF}):
@@ -82,15 +92,16 @@ class Keeper:
 
     def __init__(self, base: Path) -> None:
         self._base = base
-        self._ec2 = inventory.connect("ec2")
-        self._elbv2 = inventory.connect("elbv2")
+        self._ec2 = aws.client("ec2")
+        self._elbv2 = aws.client("elbv2")
+        self._autoscaling = aws.client("autoscaling")
         self._network = inventory.Network()
         self._next_network = 0.0
 
     def round(self) -> None:
         """Look once and do what follows. An action that fails is logged and comes again."""
         instances = inventory.read_instances(self._ec2)
-        actions = decide(instances, machine.found())
+        actions = decide(instances, machine.found(), time.time())
         for action in actions:
             if action.kind != "boot":
                 self._try(action, instances)
@@ -117,7 +128,7 @@ class Keeper:
     def _try(self, action: Action, instances: Mapping[str, Instance]) -> bool:
         try:
             self._do(action, instances)
-        except (Failed, OSError, KeyError) as err:
+        except (Failed, OSError, KeyError, ClientError) as err:
             _log.error("%s %s: %s: %s", action.kind, action.id, type(err).__name__, err)
             return False
         _log.info("%s %s", action.kind, action.id)
@@ -131,6 +142,10 @@ class Keeper:
                 machine.power_off(action.id, machine.OFF)
             case "cut":
                 machine.power_off(action.id, machine.CUT)
+            case "report":
+                self._autoscaling.terminate_instance_in_auto_scaling_group(
+                    InstanceId=action.id, ShouldDecrementDesiredCapacity=False
+                )
             case "wire":
                 instance = instances[action.id]
                 machine.wire(instance, self._network.subnets[instance.subnet_id])
@@ -152,13 +167,17 @@ def main() -> int:
     except (Refusal, Failed) as err:
         _log.error("%s", err)
         return 2 if isinstance(err, Refusal) else 1
+    trouble = ""
     while not stop.is_set():
         try:
             keeper.round()
             _ready().touch()
+            trouble = ""
         except (BotoCoreError, ClientError, Failed, OSError) as err:
             # Without the cloud there is nothing to compare with: everything stays as it is
-            _log.error("%s: %s", type(err).__name__, err)
+            if trouble != str(err):
+                trouble = str(err)
+                _log.error("%s: %s", type(err).__name__, err)
         stop.wait(_PERIOD)
     return 0
 

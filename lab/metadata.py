@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import inventory, netns, process, security, vpc
+from lab import aws, inventory, netns, process, security, vpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from lab.inventory import Instance
 
 NAME = "metadata"
-ACCOUNT = "123456789012"
 TOKEN_SECONDS_MAX = 21600
 VERSIONS = ("1.0", "2009-04-04", "2018-09-24", "2021-03-23", "latest")
 
@@ -153,7 +152,7 @@ def tree(facts: Facts, now: float) -> dict[str, str]:
         "local-ipv4": str(one.address),
         "mac": one.mac,
         "placement/availability-zone": one.zone,
-        "placement/region": inventory.REGION,
+        "placement/region": aws.REGION,
         "security-groups": "\n".join(one.group_names),
         "services/domain": "amazonaws.com",
         "services/partition": "aws",
@@ -186,7 +185,7 @@ def _interface(facts: Facts, name: str) -> dict[str, str]:
         "local-hostname": name,
         "local-ipv4s": str(one.address),
         "mac": one.mac,
-        "owner-id": ACCOUNT,
+        "owner-id": aws.ACCOUNT,
         "security-group-ids": "\n".join(one.groups),
         "security-groups": "\n".join(one.group_names),
         "subnet-id": one.subnet_id,
@@ -227,7 +226,7 @@ def _role(facts: Facts, now: float) -> dict[str, str]:
 
 def _document(one: Instance) -> dict[str, Any]:
     return {
-        "accountId": ACCOUNT,
+        "accountId": aws.ACCOUNT,
         "architecture": {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
         "availabilityZone": one.zone,
         "imageId": one.image,
@@ -235,7 +234,7 @@ def _document(one: Instance) -> dict[str, Any]:
         "instanceType": one.type,
         "pendingTime": one.launched,
         "privateIp": str(one.address),
-        "region": inventory.REGION,
+        "region": aws.REGION,
         "version": "2017-09-30",
     }
 
@@ -248,9 +247,9 @@ class Cloud:
     """Facts from moto. What can change is asked for at most once a second, the rest once."""
 
     def __init__(self) -> None:
-        self._ec2 = inventory.connect("ec2")
-        self._iam = inventory.connect("iam")
-        self._autoscaling = inventory.connect("autoscaling")
+        self._ec2 = aws.client("ec2")
+        self._iam = aws.client("iam")
+        self._autoscaling = aws.client("autoscaling")
         self._lock = threading.Lock()
         self._until = 0.0
         self._instances: dict[str, Instance] = {}

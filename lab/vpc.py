@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from effects import run, write_atomic
-from lab import inventory, netns, paths, process, security
+from lab import aws, inventory, netns, paths, process, security
 from lab.inventory import Attachment, Network
 from lab.routing import BALANCER_ADDRESS, Routing, compile_routing
 
@@ -108,7 +108,7 @@ def attach_host(
 
     It is known from now on to the daemon that keeps the filter, which follows within a second.
     """
-    ec2 = inventory.connect("ec2")
+    ec2 = aws.client("ec2")
     subnet = inventory.read_subnets(ec2)[subnet_id]
     owners = inventory.read_cidrs(ec2).items()
     vpc_id = next(vpc for vpc, cidrs in owners if any(map(subnet.subnet_of, cidrs)))
@@ -193,7 +193,7 @@ def names(attachments: Iterable[Attachment], network: Network) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def host_name(address: IPv4Address, region: str = "eu-west-1") -> str:
+def host_name(address: IPv4Address, region: str = aws.REGION) -> str:
     """The private name that EC2 gives an address (outside us-east-1)."""
     return f"ip-{str(address).replace('.', '-')}.{region}.compute.internal"
 
