@@ -122,6 +122,9 @@ def main(arguments: list[str] | None = None) -> int:
     # Blocked here, so that every thread inherits it and this one waits for it
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     paths.prepare()
+    # What a former cloud held died with it
+    for stale in (paths.state(), paths.target_health()):
+        stale.unlink(missing_ok=True)
     try:
         app = application()
         sockets = listeners(options.port)

@@ -50,7 +50,14 @@ def deploy(
     """
     state = State(state_file, target.stack)
     account = client("sts").get_caller_identity()["Account"]
-    engine = Engine(state, Context(client, target.region, account), plan=plan)
+    engine = Engine(
+        state,
+        Context(client, target.region, account),
+        plan=plan,
+        no_default_providers=json.loads(
+            target.config.get("pulumi:disable-default-providers", "[]")
+        ),
+    )
     body = program or (lambda: _run_main(target.program))
     # What a former run in this process left: its futures belong to a loop that is closed
     SETTINGS.outputs.clear()

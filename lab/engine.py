@@ -22,6 +22,8 @@ from lab import resources, values
 from lab.state import Phase, Resource, State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lab.resources.base import Context, Handler, Properties
 
 _STACK = "pulumi:pulumi:Stack"
@@ -52,13 +54,24 @@ class Changes:
 class Engine(MockMonitor):
     """The monitor a program talks to. One instance serves one run."""
 
-    def __init__(self, state: State, context: Context, *, plan: bool = False) -> None:
-        """With `plan` nothing is done or written."""
+    def __init__(
+        self,
+        state: State,
+        context: Context,
+        *,
+        plan: bool = False,
+        no_default_providers: Sequence[str] = (),
+    ) -> None:
+        """With `plan` nothing is done or written.
+
+        A resource of a package in `no_default_providers` must name its provider.
+        """
         super().__init__(_Unused())
         self.changes = Changes()
         self._state = state
         self._context = context
         self._plan = plan
+        self._no_default_providers = no_default_providers
         self._declared: list[str] = []
         self._failed = False
         self._lock = Lock()
@@ -144,7 +157,14 @@ class Engine(MockMonitor):
             raise Refusal(urn, "`import` of a resource", "the lab has nothing to import")
         self._declared.append(urn)
 
+    def _check_provider(self, urn: str, request: Any) -> None:
+        package = request.type.split(":")[0]
+        disabled = {package, "*"}.intersection(self._no_default_providers)
+        if disabled and package != "pulumi" and not request.provider:
+            raise Refusal(urn, f"the default provider of {package} is disabled", "pass a provider")
+
     def _make(self, urn: str, request: Any) -> tuple[str, Properties]:
+        self._check_provider(urn, request)
         handler = resources.handler(request.type)
         where = f"{request.type} {request.name}"
         given = values.properties(request.object, where, handler.marked)
