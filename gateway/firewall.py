@@ -1,6 +1,6 @@
 """The packet filter as one nftables transaction. Pure.
 
-One table of ours. Loading the text again replaces every rule in one step and keeps the map of
+One table of ours. Loading the text again replaces every rule in one step and keeps the sets of
 return paths, which the kernel fills. Rules hold no counters, so that the listing is comparable.
 
 Whose packets are judged where: `learn` and `mark_*` find the way back to a client, `to_gateway` is
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TABLE = "inet gatepair"
 LOAD = ("nft", "-f", "-")
 LISTING = ("nft", "--terse", "--stateless", "list", "table", "inet", "gatepair")
-"""Terse: without the elements of the map, of which there may be thousands."""
+"""Terse: without the elements of the named sets, of which there may be thousands."""
 
 NEVER = ("127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")
 """This machine, the instance's metadata and other link-local services, groups and broadcasts."""
@@ -64,6 +64,11 @@ def intersection(
     return tuple(collapse_addresses(both))
 
 
+def via(slot: int) -> str:
+    """Name of the set of tunnel addresses whose last data packet came in through this slot."""
+    return f"via_{interface_of(slot)}"
+
+
 def _elements(values: Iterable[object]) -> str:
     return "{ " + ", ".join(str(value) for value in values) + " }"
 
@@ -75,7 +80,7 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
     ports = _elements(filter_.port + slot for slot in SLOTS)
     served = _elements((filter_.health_port, filter_.metrics_port))
     reach = _elements(filter_.reach)
-    mark = f"ip daddr {pool} meta mark set ip daddr map @return_path"
+    mark = [f"ip daddr @{via(slot)} meta mark set {mark_of(slot):#010x}" for slot in SLOTS]
     from_client = [f"ip daddr {_elements(NEVER)} drop"]
     if filter_.gateways:
         from_client.append(f"ip daddr {_elements(sorted(filter_.gateways))} drop")
@@ -95,18 +100,19 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
         ]
     return {
         # The interface of a client's last *decrypted data packet*: WireGuard has checked that this
-        # key may use this source. A handshake alone proves no working session on that side.
+        # key may use this source. A handshake alone proves no working session on that side. Two
+        # sets and not one map: `update` does not change the value of an element that is there.
         "learn": (
             "type filter hook prerouting priority mangle; policy accept;",
             [
-                f'iifname "{interface_of(slot)}" ip saddr {pool} update @return_path '
-                f"{{ ip saddr : {mark_of(slot):#010x} }}"
+                f'iifname "{interface_of(slot)}" ip saddr {pool} '
+                f"update @{via(slot)} {{ ip saddr }} delete @{via(1 - slot)} {{ ip saddr }}"
                 for slot in SLOTS
             ],
         ),
         # behind the translation back to the client's address (priority -100), before routing
-        "mark_forwarded": ("type filter hook prerouting priority -50; policy accept;", [mark]),
-        "mark_own": ("type route hook output priority mangle; policy accept;", [mark]),
+        "mark_forwarded": ("type filter hook prerouting priority -50; policy accept;", mark),
+        "mark_own": ("type route hook output priority mangle; policy accept;", mark),
         "to_gateway": (
             "type filter hook input priority filter; policy drop;",
             [
@@ -141,8 +147,11 @@ def render(filter_: Filter) -> str:
     size = min(filter_.client_pool.num_addresses, MOST_RETURN_PATHS)
     lines = [
         f"add table {TABLE}",
-        f"add map {TABLE} return_path {{ type ipv4_addr : mark; size {size}; "
-        f"flags dynamic,timeout; timeout {RETURN_PATH_LIFETIME}; }}",
+        *(
+            f"add set {TABLE} {via(slot)} {{ type ipv4_addr; size {size}; "
+            f"flags dynamic,timeout; timeout {RETURN_PATH_LIFETIME}; }}"
+            for slot in SLOTS
+        ),
     ]
     for name, (hook, _rules) in chains.items():
         lines.append(f"add chain {TABLE} {name}" + (f" {{ {hook} }}" if hook else ""))

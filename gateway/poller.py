@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gateway.aws import ERRORS, reason
 from gateway.messages import Trouble
-from registry.items import ItemError
 from registry.errors import RegistryError
+from registry.items import ItemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

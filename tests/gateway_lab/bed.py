@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,12 @@ import boto3
 from botocore.config import Config
 
 from effects import run
-from lab.netns import inside
+from lab.netns import inside, within
 from registry.items import Control
 from registry.store import NewPeer, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from ipaddress import IPv4Network
+    from collections.abc import Callable, Generator
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -69,8 +69,8 @@ class Bed:
 
     # ---------------------------------------------------------- processes
 
-    def spawn(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        """A process in the gateway's namespace, killed at the end."""
+    def spawn(self, name: str, *command: str, namespace: str = GATEWAY) -> subprocess.Popen[bytes]:
+        """A process in a namespace (the gateway's), killed at the end."""
         env = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -80,9 +80,8 @@ class Bed:
             "LOG_LEVEL": "error",
         }
         log = (self.directory / f"{name}.log").open("ab")
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", GATEWAY, *command], env=env, stdout=log, stderr=log
-        )
+        inner = within(namespace, command)
+        process = subprocess.Popen(inner, env=env, stdout=log, stderr=log)  # noqa: S603
         log.close()
         self.exits.callback(kill, process)
         return process
@@ -92,6 +91,11 @@ class Bed:
         command = (str(ROOT / ".venv/bin/moto_server"), "-H", "127.0.0.1", "-p", str(MOTO_PORT))
         self.moto = self.spawn("moto", *command)
         await_true("moto answers", lambda: self.get(MOTO_PORT, "/moto-api/data.json")[0] == 200)
+
+    def stop_moto(self) -> None:
+        """AWS is away from now on."""
+        assert self.moto is not None
+        kill(self.moto)
 
     def start_agent(self) -> None:
         """The agent, as after a boot or a restart."""
@@ -145,7 +149,7 @@ class Bed:
     # ---------------------------------------------------------- AWS
 
     @contextmanager
-    def aws(self, service: str) -> Iterator[Any]:
+    def aws(self, service: str) -> Generator[Any]:
         """A boto3 client, to be used inside the block."""
         with inside(GATEWAY):
             if service not in self.clients:
@@ -161,8 +165,6 @@ class Bed:
 
     def control(self, *generations: int) -> None:
         """Write the control item, as the Pulumi program does."""
-        from ipaddress import IPv4Network  # noqa: PLC0415
-
         networks = (IPv4Network("10.20.0.0/16"),)
         pool = IPv4Network("100.96.0.0/16")
         with self.aws("dynamodb") as dynamodb:
@@ -215,9 +217,13 @@ class Bed:
         exec_ = ["ip", "netns", "exec", CLIENT]
         if run([*exec_, "ip", "link", "show", "wgc"], check=False).status != 0:
             run([*exec_, "wireguard-go", "wgc"])
-            ip(f"-n {CLIENT} address add {address}/32 dev wgc\n-n {CLIENT} link set wgc up mtu 1420")
-            ip(f"-n {CLIENT} route add 0.0.0.0/1 dev wgc\n-n {CLIENT} route add 128.0.0.0/1 dev wgc")
-            ip(f"-n {CLIENT} route add 198.51.100.1/32 dev eth0")
+            ip(f"""
+                -n {CLIENT} address add {address}/32 dev wgc
+                -n {CLIENT} link set wgc up mtu 1420
+                -n {CLIENT} route add 0.0.0.0/1 dev wgc
+                -n {CLIENT} route add 128.0.0.0/1 dev wgc
+                -n {CLIENT} route add 198.51.100.1/32 dev eth0
+            """)
             run([*exec_, "wg", "set", "wgc", "private-key", str(private_key)])
         for other in run([*exec_, "wg", "show", "wgc", "peers"]).stdout.split():
             run([*exec_, "wg", "set", "wgc", "peer", other, "remove"])
@@ -243,7 +249,7 @@ def remove_namespaces() -> None:
 
 
 @contextmanager
-def standing(directory: Path) -> Iterator[Bed]:
+def standing(directory: Path) -> Generator[Bed]:
     """The bed: namespaces, moto and metadata service; the agent is for the test to start."""
     remove_namespaces()
     with ExitStack() as exits:

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 INSTANCE, STATE_FILE = sys.argv[1], Path(sys.argv[2])
-TOKEN = "token"  # noqa: S105 - any text will do
+TOKEN = "token"
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import signal
+import socket
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import pytest
+from gateway_lab.bed import CLIENT, GATEWAY, HOST, MOTO_PORT, Bed, await_true, kill, standing
 
 from effects import run
+from lab.netns import inside
 from registry.items import Change, Head, Peer
+from registry.store import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from subprocess import Popen
 
-_HERE = Path(__file__).parent
-_SPEC = importlib.util.spec_from_file_location("gateway_bed", _HERE / "bed.py")
-assert _SPEC and _SPEC.loader
-bed_module = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = bed_module
-_SPEC.loader.exec_module(bed_module)
-
-await_true, GATEWAY = bed_module.await_true, bed_module.GATEWAY
 POOL = IPv4Network("100.96.0.0/16")
-HOST = "10.20.0.20"
+HOST_ADDRESS = "10.20.0.20"
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Iterator[Any]:
+def bed(tmp_path: Path) -> Iterator[Bed]:
     """The bed with the control item at generation 7, and no agent yet."""
-    with bed_module.standing(tmp_path) as standing:
-        standing.control(7)
-        yield standing
+    with standing(tmp_path) as ready:
+        ready.control(7)
+        yield ready
 
 
 def keypair(directory: Path, name: str) -> tuple[Path, str]:
@@ -49,14 +45,14 @@ def keypair(directory: Path, name: str) -> tuple[Path, str]:
     return path, run(["wg", "pubkey"], stdin=private).stdout.strip()
 
 
-def let_in(bed: Any, name: str = "alice", port: int = 51820) -> tuple[str, str]:
+def let_in(bed: Bed, name: str = "alice", port: int = 51820) -> tuple[str, str]:
     """A peer with a tunnel that works: its public key and address."""
     path, public = keypair(bed.directory, name)
     address = bed.add_peer(name, public, POOL)
     slot = port - 51820
     await_true("the peer", lambda: public in bed.wg("show", f"wg{slot}", "peers"))
     bed.connect(address, bed.wg("show", f"wg{slot}", "public-key"), path, port)
-    await_true("a ping through the tunnel", lambda: bed.ping(HOST))
+    await_true("a ping through the tunnel", lambda: bed.ping(HOST_ADDRESS))
     return public, address
 
 
@@ -65,27 +61,27 @@ def on_gateway(*command: str) -> str:
     return run(["ip", "netns", "exec", GATEWAY, *command], check=False).stdout
 
 
-def new_log(bed: Any, before: str) -> str:
+def new_log(bed: Bed, before: str) -> str:
     """What the agent has said since."""
     return bed.agent_log()[len(before) :]
 
 
-def test_from_nothing_to_a_ping_and_no_further_than_the_vpc(bed: Any) -> None:
+def test_from_nothing_to_a_ping_and_no_further_than_the_vpc(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     _public, address = let_in(bed)
-    assert bed.ping(HOST, count=3)
+    assert bed.ping(HOST_ADDRESS, count=3)
     # with AllowedIPs 0.0.0.0/0: neither any address of the gateway, nor metadata, nor the outside
     assert not bed.ping("10.20.0.10")
     assert not bed.ping("100.96.0.1")
     assert not bed.ping("169.254.169.254")
     assert not bed.ping("203.0.113.9")
-    scan = ["ip", "netns", "exec", bed_module.CLIENT, "bash", "-c"]
-    for port in (9585, 9586, bed_module.MOTO_PORT):
+    scan = ["ip", "netns", "exec", CLIENT, "bash", "-c"]
+    for port in (9585, 9586, MOTO_PORT):
         for target in ("10.20.0.10", "100.96.0.1"):
             probe = f"exec 3<>/dev/tcp/{target}/{port}"
             assert run([*scan, f"timeout 0.5 bash -c '{probe}'"], check=False).status != 0
-    assert address in on_gateway("nft", "list", "map", "inet", "gatepair", "return_path")
+    assert address in on_gateway("nft", "list", "set", "inet", "gatepair", "via_wg0")
     key = bed.directory / "keys" / "7"
     assert key.stat().st_mode & 0o777 == 0o600
     assert key.read_text().strip() not in bed.agent_log()
@@ -94,18 +90,18 @@ def test_from_nothing_to_a_ping_and_no_further_than_the_vpc(bed: Any) -> None:
     assert [version["VersionStages"] for version in versions if version["VersionStages"]]
 
 
-def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Any) -> None:
+def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     public, _address = let_in(bed)
     handshakes = bed.wg("show", "wg0", "latest-handshakes")
     bed.stop_agent(signal.SIGKILL)
-    assert bed.ping(HOST, count=3)
-    bed_module.kill(bed.moto)
+    assert bed.ping(HOST_ADDRESS, count=3)
+    bed.stop_moto()
     before = bed.agent_log()
     bed.start_agent()
     await_true("healthy without AWS", bed.healthy)
-    assert bed.ping(HOST, count=3)
+    assert bed.ping(HOST_ADDRESS, count=3)
     assert bed.wg("show", "wg0", "latest-handshakes") == handshakes
     said = new_log(bed, before)
     assert public not in said
@@ -113,7 +109,7 @@ def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Any) -> None:
     assert "ip link" not in said
 
 
-def test_what_is_changed_by_hand_is_put_right(bed: Any) -> None:
+def test_what_is_changed_by_hand_is_put_right(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     public, address = let_in(bed)
@@ -146,20 +142,20 @@ def test_what_is_changed_by_hand_is_put_right(bed: Any) -> None:
         if "session" in what or "interface" in what:
             # a new handshake at once: WireGuard itself would notice after 15 s
             bed.connect(address, key, bed.directory / "alice.key")
-        await_true(f"a ping after {what}", lambda: bed.ping(HOST))
+        await_true(f"a ping after {what}", lambda: bed.ping(HOST_ADDRESS))
     assert bed.wg("show", "wg0", "public-key") == key
     assert bed.wg("show", "wg0", "peers") == public
     assert "192.0.2.1" not in on_gateway("ip", "address", "show", "dev", "wg0")
 
 
-def test_a_rotation_keeps_a_connection_and_a_jump_is_refused(bed: Any) -> None:
+def test_a_rotation_keeps_a_connection_and_a_jump_is_refused(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     public, address = let_in(bed)
     bed.control(7, 8)
     await_true("both served", lambda: public in bed.wg("show", "wg1", "peers"))
     await_true("healthy", lambda: bed.healthy(0) and bed.healthy(1))
-    assert bed.ping(HOST, count=3), "the client that has not moved goes on"
+    assert bed.ping(HOST_ADDRESS, count=3), "the client that has not moved goes on"
     assert bed.wg("show", "wg0", "public-key") != bed.wg("show", "wg1", "public-key")
     listener = run_background_echo(bed)
     path = bed.directory / "alice.key"
@@ -170,23 +166,22 @@ def test_a_rotation_keeps_a_connection_and_a_jump_is_refused(bed: Any) -> None:
         bed.control(8)
         await_true("wg0 gone", lambda: not bed.wg("show", "wg0", "public-key"))
         assert connection.exchange()
-    listener.kill()
-    listener.wait()
+    kill(listener)
     await_true("an idle slot is healthy", lambda: bed.healthy(0) and bed.healthy(1))
     assert not (bed.directory / "keys" / "7").exists()
     bed.control(10)
     await_true("the jump refused", lambda: "a jump" in bed.get(9585, "/healthz/1")[1])
     assert bed.healthy(0)
     assert bed.healthy(1)
-    assert bed.ping(HOST)
+    assert bed.ping(HOST_ADDRESS)
     bed.control(9)
     await_true("9 for 8 directly", lambda: bed.wg("show", "wg0", "public-key"))
     await_true("wg1 gone", lambda: not bed.wg("show", "wg1", "public-key"))
 
 
-def test_a_key_that_clients_trust_is_never_replaced(bed: Any) -> None:
+def test_a_key_that_clients_trust_is_never_replaced(bed: Bed) -> None:
     with bed.aws("dynamodb") as dynamodb:
-        registry = bed_module.Registry(dynamodb, "registry")
+        registry = Registry(dynamodb, "registry")
         _path, trusted = keypair(bed.directory, "lost")
         registry.publish_server_key(7, trusted, "another")
     bed.start_agent()
@@ -200,7 +195,7 @@ def test_a_key_that_clients_trust_is_never_replaced(bed: Any) -> None:
     assert not versions["Versions"]
 
 
-def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Any) -> None:
+def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     alice, _address = let_in(bed)
@@ -209,15 +204,13 @@ def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Any) -> None:
     await_true("bob", lambda: bob in bed.wg("show", "wg0", "peers"))
     before = bed.agent_log()
     with bed.aws("dynamodb") as dynamodb:
-        registry = bed_module.Registry(dynamodb, "registry")
+        registry = Registry(dynamodb, "registry")
         head, peer = registry.head(), registry.peer("bob")
         assert isinstance(peer, Peer)
         change = Change(head.generation + 1, "remove", peer, "2026-01-01T00:00:00Z")
         after = Head(head.generation + 1, head.epoch, None)
         dynamodb.put_item(TableName="registry", Item=change.to_item())
-        dynamodb.delete_item(
-            TableName="registry", Key={"pk": {"S": "peer"}, "sk": {"S": "bob"}}
-        )
+        dynamodb.delete_item(TableName="registry", Key={"pk": {"S": "peer"}, "sk": {"S": "bob"}})
         item = {"pk": {"S": "generation"}, "sk": {"S": "generation"}, **after.to_item()}
         dynamodb.put_item(TableName="registry", Item=item)
     await_true("bob out", lambda: bob not in bed.wg("show", "wg0", "peers"))
@@ -225,7 +218,7 @@ def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Any) -> None:
     assert commands == [f"wg set wg0 peer {bob} remove"]
     await_true("applied", lambda: bed.metric("gatepair_applied_generation") == after.generation)
     bed.stop_agent(signal.SIGKILL)
-    bed_module.kill(bed.moto)
+    bed.stop_moto()
     on_gateway("ip", "link", "delete", "wg0")
     bed.start_agent()
     await_true("healthy without AWS", bed.healthy)
@@ -233,7 +226,7 @@ def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Any) -> None:
     assert path.exists()
 
 
-def test_an_instance_that_is_to_end_drains_and_takes_its_interfaces_down(bed: Any) -> None:
+def test_an_instance_that_is_to_end_drains_and_takes_its_interfaces_down(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     (bed.directory / "target-lifecycle-state").write_text("Terminated")
@@ -246,7 +239,7 @@ def test_an_instance_that_is_to_end_drains_and_takes_its_interfaces_down(bed: An
 # ------------------------------------------------------------------ a TCP connection of the client
 
 
-def run_background_echo(bed: Any) -> Any:
+def run_background_echo(bed: Bed) -> Popen[bytes]:
     """An echo service on the private host."""
     code = (
         "import socketserver as s\n"
@@ -256,12 +249,8 @@ def run_background_echo(bed: Any) -> Any:
         "s.TCPServer.allow_reuse_address = True\n"
         "s.TCPServer(('', 7), E).serve_forever()\n"
     )
-    import subprocess  # noqa: PLC0415
-
-    command = ["ip", "netns", "exec", bed_module.HOST, sys.executable, "-c", code]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    bed.exits.callback(bed_module.kill, process)
-    listening = ["ip", "netns", "exec", bed_module.HOST, "ss", "-Hltn", "sport", "=", ":7"]
+    process = bed.spawn("echo", sys.executable, "-c", code, namespace=HOST)
+    listening = ["ip", "netns", "exec", HOST, "ss", "-Hltn", "sport", "=", ":7"]
     await_true("the echo service", lambda: run(listening).stdout)
     return process
 
@@ -269,11 +258,9 @@ def run_background_echo(bed: Any) -> Any:
 class open_tcp:  # noqa: N801 - reads as a function
     """One TCP connection from the client to the echo service."""
 
-    def __enter__(self) -> open_tcp:
-        import socket  # noqa: PLC0415
-
-        with bed_module.inside(bed_module.CLIENT):
-            self._socket = socket.create_connection((HOST, 7), timeout=10)
+    def __enter__(self) -> Self:
+        with inside(CLIENT):
+            self._socket = socket.create_connection((HOST_ADDRESS, 7), timeout=10)
         return self
 
     def __exit__(self, *_: object) -> None:
