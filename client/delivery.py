@@ -56,15 +56,19 @@ class StagedFile:
         self._staged: Path | None = None
 
     def write(self, data: bytes) -> None:
-        """Put the content on disk, in place of what an earlier call put there."""
-        self.discard()
+        """Put the content on disk; what an earlier call put there is kept until then."""
         handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                os.fchmod(out.fileno(), MODE)
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+        except BaseException:
+            Path(name).unlink()
+            raise
+        self.discard()
         self._staged = Path(name)
-        with os.fdopen(handle, "wb") as out:
-            os.fchmod(out.fileno(), MODE)
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
 
     def keep(self) -> None:
         """Give the file its name. Raises `Unplaced`, and keeps the content, if that fails."""

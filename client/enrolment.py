@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from client import config, qr
 from client.delivery import StagedFile, Unplaced, Unsettled
-from client.interrupts import held
 from registry.transactions import Unconfirmed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from client.interrupts import Hold
     from registry.environment import Environment
     from registry.items import Peer
     from registry.store import NewPeer, Registry
@@ -35,14 +35,6 @@ class Outputs:
         return [path for path in (self.conf, self.png) if path is not None]
 
 
-@dataclass(frozen=True)
-class Enrolled:
-    """A peer that may enter, and its tunnel."""
-
-    peer: Peer
-    tunnel: config.Tunnel
-
-
 def enrol(
     registry: Registry,
     environment: Environment,
@@ -53,8 +45,11 @@ def enrol(
     server_public_key: str,
     private_key: str | None,
     outputs: Outputs,
-) -> Enrolled:
+    hold: Hold,
+) -> tuple[Peer, config.Tunnel]:
     """Register `new` and write its config to `outputs`, which must not exist.
+
+    Called with interrupts on `hold`: they stop it only where nothing is left behind.
 
     Raises `Refusal` and leaves nothing when the registry or a path says no. Raises `Unsettled` and
     keeps the files when the registry's answer was lost, or a second Ctrl-C did not wait for it (the
@@ -73,29 +68,28 @@ def enrol(
         image = [qr.png(config.render(to, private_key, comments=False))] if outputs.png else []
         return text + image
 
-    with held() as hold:
+    writing = False
+
+    def stage(peer: Peer) -> None:
+        nonlocal writing
         writing = False
+        hold.stop_here()
+        for file, content in zip(files, contents(peer), strict=True):
+            file.write(content)
+        writing = True
 
-        def stage(peer: Peer) -> None:
-            nonlocal writing
-            writing = False
-            hold.stop_here()
-            for file, content in zip(files, contents(peer), strict=True):
-                file.write(content)
-            writing = True
-
-        try:
-            peer = registry.add_peer(new, pool=environment.client_pool, caller=caller, stage=stage)
-        except BaseException as err:
-            if isinstance(err, Unconfirmed) or (writing and isinstance(err, KeyboardInterrupt)):
-                raise Unsettled(_unknown(new.name, files)) from err
-            for file in files:
-                file.discard()
-            raise
-        misplaced = _keep(files)
+    try:
+        peer = registry.add_peer(new, pool=environment.client_pool, caller=caller, stage=stage)
+    except BaseException as err:
+        if isinstance(err, Unconfirmed) or (writing and isinstance(err, KeyboardInterrupt)):
+            raise Unsettled(_unknown(new.name, files, private_key)) from err
+        for file in files:
+            file.discard()
+        raise
+    misplaced = _keep(files)
     if misplaced:
         raise Unsettled([f"{peer.name} may enter as {peer.address}", *misplaced])
-    return Enrolled(peer, tunnel_of(peer))
+    return peer, tunnel_of(peer)
 
 
 def _keep(files: list[StagedFile]) -> list[str]:
@@ -109,11 +103,13 @@ def _keep(files: list[StagedFile]) -> list[str]:
     return said
 
 
-def _unknown(name: str, files: list[StagedFile]) -> list[str]:
+def _unknown(name: str, files: list[StagedFile], private_key: str | None) -> list[str]:
     """What to say when nobody knows whether the peer is there; the files are kept."""
     misplaced = _keep(files)
     paths = " and ".join(str(file.path) for file in files)
     there = f"{paths} holds its private key" if files else "add another: its private key is lost"
+    if private_key is None:
+        there = f"`peers config {name}` prints its config"
     absent = f"remove {paths} and call again" if files else "call again"
     return [
         f"the registry's answer was lost; `peers show {name}` tells whether {name} is there",

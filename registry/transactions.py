@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import ClientError, HTTPClientError
 
+from effects import Refusal
 from registry.errors import RegistryError
 from registry.items import GENERATION_KEY, Audit, Change, Head, Item, attribute
 
@@ -134,7 +135,7 @@ def commit(
     where there is nothing left to do; it raises `Refusal` where the change must not be. It is
     called anew for each try. `unsure` says that an earlier try may have been written: a plan that
     finds its own change in the table then has the result. Raises `Contended` when time is up, and
-    `Unconfirmed` when the connection is gone and it is not known whether the change is.
+    `Unconfirmed` when it had to stop without knowing whether an earlier try was written.
     """
     unsure = False
     pause = FIRST_PAUSE
@@ -142,7 +143,9 @@ def commit(
     while True:
         try:
             result, writes = plan(unsure)
-        except (ClientError, HTTPClientError) as err:
+        except Refusal:
+            raise
+        except BaseException as err:
             if unsure:
                 raise Unconfirmed from err
             raise

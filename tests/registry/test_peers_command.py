@@ -421,7 +421,7 @@ def test_a_file_that_appears_meanwhile_is_left_alone_and_ours_is_named(
     assert keys.pair_of(private_in(ours.read_text())).public == peer.public_key
 
 
-def test_a_closed_stdout_is_a_failure_that_is_said(
+def test_a_key_that_could_not_be_printed_is_said_to_be_lost(
     fake: Fake, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del fake
@@ -432,7 +432,18 @@ def test_a_closed_stdout_is_a_failure_that_is_said(
         status = COMMAND.main(["--stack", "dev", "add", "alice"])
         monkeypatch.undo()
     assert status == 1
-    assert "stdout was closed" in capfd.readouterr().err
+    assert "the private key of alice is lost" in capfd.readouterr().err
+
+
+def test_ctrl_c_before_the_key_is_printed_waits_for_it(
+    peers: Callable[..., Run], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaking(monkeypatch, fake, lambda: signal.raise_signal(signal.SIGINT))
+    run = peers("add", "alice")
+    assert run.status == 0
+    peer = fake.registry.peer("alice")
+    assert peer is not None
+    assert keys.pair_of(private_in(run.stdout)).public == peer.public_key
 
 
 # ------------------------------------------------------------------ reading

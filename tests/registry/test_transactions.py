@@ -157,6 +157,18 @@ def test_when_the_outcome_stays_unknown_the_error_says_that_it_is() -> None:
         commit(Scripted(LOST), plan)
 
 
+def test_an_interrupt_or_a_full_disk_after_a_lost_answer_leaves_the_outcome_open() -> None:
+    for cause in (KeyboardInterrupt(), OSError(28, "full")):
+
+        def plan(unsure: bool, cause: BaseException = cause) -> tuple[str, Writes | None]:
+            if unsure:
+                raise cause
+            return "x", WRITES
+
+        with pytest.raises(Unconfirmed):
+            commit(Scripted(LOST), plan)
+
+
 def test_a_read_that_fails_before_anything_was_sent_is_just_that_error() -> None:
     def plan(unsure: bool) -> tuple[str, Writes | None]:
         del unsure

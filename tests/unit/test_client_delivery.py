@@ -38,6 +38,22 @@ def test_a_kept_file_has_its_name_its_content_and_mode_0600(tmp_path: Path) -> N
     assert stat.S_IMODE((tmp_path / "a.conf").stat().st_mode) == 0o600
 
 
+def test_what_was_staged_stays_when_staging_anew_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device", descriptor)
+
+    file = StagedFile(tmp_path / "a.conf")
+    file.write(b"first")
+    monkeypatch.setattr(delivery.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        file.write(b"second")
+    file.keep()
+    assert names(tmp_path) == ["a.conf"]
+    assert (tmp_path / "a.conf").read_bytes() == b"first"
+
+
 def test_nothing_is_left_of_a_discarded_file(tmp_path: Path) -> None:
     file = StagedFile(tmp_path / "a.conf")
     file.write(b"secret")
