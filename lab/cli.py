@@ -133,8 +133,7 @@ def _exec(options: argparse.Namespace) -> NoReturn:
 def _place(name: str, words: list[str]) -> list[str]:
     tunnel = clients.find(name)
     if tunnel is not None:
-        # `ip netns exec`, for the client's own resolver
-        return ["ip", "netns", "exec", tunnel.client.namespace, *words]
+        return tunnel.command(words)
     if name == host.NAME and netns.exists(host.NAMESPACE):
         return netns.within(host.NAMESPACE, words)
     if name in {"lb", "vpc", "inet", "nat"} and netns.exists(netns.PREFIX + name):
@@ -155,7 +154,7 @@ def _kill(options: argparse.Namespace) -> int:
 def _client(options: argparse.Namespace) -> int:
     _need_root()
     with session.alone(f"client {options.name}"):
-        tunnel = clients.up(options.name)
+        tunnel = clients.up(options.name, session.applied)
     sys.stdout.write(
         f"{tunnel.config}: what its owner would get\n"
         f"scripts/lab exec {options.name} CMD: as that client, through its tunnel\n"

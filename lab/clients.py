@@ -7,24 +7,30 @@ namespace it runs in, and by the mark in its environment.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effects import Failed, Refusal, run, write_atomic
 from lab import edge, netns, paths, process
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from effects import Ran
 
 PEERS = paths.CHECKOUT / "scripts" / "peers"
-_SOCKETS = Path("/var/run/wireguard")
+KNOWN_DEADLINE = 10.0
+"""Seconds for every gateway to apply a new peer; a handshake before that is lost and costs five."""
+
+# wireguard-go's control sockets are files, and `wg` shows whatever is there: each client has a
+# directory of its own. `ip netns exec` has just made the mount namespace in which this happens.
+_AT_HOME = 'mkdir -p /run/wireguard && mount --bind "$0" /run/wireguard && exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,24 @@ class Tunnel:
         """wg-quick names it for the file."""
         return self.config.stem
 
-    def run(self, command: Sequence[str], *, timeout: float = 30.0, check: bool = True) -> Ran:
-        """`command` as the client runs it: with its network and its resolver."""
+    def command(self, words: Sequence[str]) -> list[str]:
+        """The command that runs `words` as the client does: its network, resolver and sockets."""
+        sockets = paths.run() / "clients" / f"{self.client.name}.wireguard"
+        sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        within = ["ip", "netns", "exec", self.client.namespace]
+        return [*within, "sh", "-c", _AT_HOME, str(sockets), *words]
+
+    def run(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: str | None = None,
+        timeout: float = 30.0,
+        check: bool = True,
+    ) -> Ran:
+        """Run `words` as the client, and wait."""
         env = {**os.environ, process.MARK: f"{paths.root()}:client-{self.client.name}"}
-        whole = ["ip", "netns", "exec", self.client.namespace, *command]
-        return run(whole, timeout=timeout, check=check, env=env)
+        return run(self.command(words), stdin=stdin, timeout=timeout, check=check, env=env)
 
 
 def find(name: str) -> Tunnel | None:
@@ -57,16 +76,22 @@ def everyone() -> list[Tunnel]:
     return [Tunnel(client, config_file(client.name)) for client in edge.clients()]
 
 
-def up(name: str) -> Tunnel:
+def up(name: str, known: Callable[[], bool]) -> Tunnel:
     """Make a client, its peer and its tunnel; what is there already stays as it is.
 
-    Raises `Refusal` when the name cannot be used, `Failed` when a command fails.
+    `known` says whether every gateway has applied what is in the registry. Raises `Refusal` when
+    the name cannot be used, `Failed` when a command fails.
     """
     edge.client_name(name)
     config = config_file(name)
     config.parent.mkdir(mode=0o700, exist_ok=True)
     if not config.exists():
         _add_peer(name, config)
+        # The clients that the caller waits for should not begin with a lost handshake
+        with contextlib.suppress(TimeoutError):
+            process.await_condition(
+                "every gateway knows the peer", known, timeout=KNOWN_DEADLINE, interval=0.1
+            )
     tunnel = Tunnel(edge.create_client(name), config)
     if not is_up(tunnel):
         tunnel.run(["wg-quick", "up", str(config)])
@@ -81,7 +106,6 @@ def down(name: str) -> None:
             tunnel.run(["wg-quick", "down", str(tunnel.config)], check=False)
         end_processes(tunnel.client.namespace)
     edge.delete_client(name)
-    (_SOCKETS / f"{config_file(name).stem}.sock").unlink(missing_ok=True)
 
 
 def end_processes(namespace: str) -> None:
@@ -94,8 +118,7 @@ def end_processes(namespace: str) -> None:
 
 def is_up(tunnel: Tunnel) -> bool:
     """Whether the client's interface is there and its WireGuard answers."""
-    show = netns.run_in(tunnel.client.namespace, ["wg", "show", tunnel.interface], check=False)
-    return show.status == 0
+    return tunnel.run(["wg", "show", tunnel.interface], check=False).status == 0
 
 
 def config_file(name: str) -> Path:

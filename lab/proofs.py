@@ -151,8 +151,9 @@ def full_size(tunnel: Tunnel, scene: Scene) -> str:
     size = scene.mtu - _HEADERS
     if not _ping(tunnel, str(scene.host), size):
         raise Unproved(f"a packet of {scene.mtu} bytes does not pass")
-    if _ping(tunnel, str(scene.host), size + 1):
-        raise Unproved(f"a packet of {scene.mtu + 1} bytes passes")
+    refused = tunnel.run(_ping_command(str(scene.host), size + 1), check=False)
+    if refused.status == 0 or "too long" not in refused.stdout + refused.stderr:
+        raise Unproved(f"a packet of {scene.mtu + 1} bytes is not refused")
     return f"{scene.mtu} bytes pass, {scene.mtu + 1} are refused"
 
 
@@ -192,7 +193,8 @@ def seen(tunnel: Tunnel) -> str:
         if one.alive:
             command = machine.command_in(name, ["wg", "show", "all", "endpoints"])
             for line in run(command).stdout.splitlines():
-                _, key, endpoint = line.split("\t")
+                # The interface's name stands before its first peer only
+                key, endpoint = line.split("\t")[-2:]
                 if key == public and endpoint != "(none)":
                     found[name] = endpoint
     wanted = f"{tunnel.client.own_public_address}:"
@@ -233,8 +235,11 @@ def _row(what: str, proof: Callable[[], str]) -> Row:
 
 
 def _ping(tunnel: Tunnel, target: str, size: int = 56) -> bool:
-    command = ["ping", "-n", "-q", "-c", "1", "-W", "1", "-M", "do", "-s", str(size), target]
-    return tunnel.run(command, check=False).status == 0
+    return tunnel.run(_ping_command(target, size), check=False).status == 0
+
+
+def _ping_command(target: str, size: int) -> list[str]:
+    return ["ping", "-n", "-q", "-c", "1", "-W", "1", "-M", "do", "-s", str(size), target]
 
 
 def _http(tunnel: Tunnel, target: str) -> dict[str, str]:
@@ -267,8 +272,7 @@ def _keepalive(tunnel: Tunnel) -> str:
 def _restore(tunnel: Tunnel) -> None:
     # As wg-quick does it: the stripped config, its names looked up by the client's own resolver
     strip = tunnel.run(["wg-quick", "strip", str(tunnel.config)]).stdout
-    command = ["ip", "netns", "exec", tunnel.client.namespace]
-    run([*command, "wg", "syncconf", tunnel.interface, "/dev/stdin"], stdin=strip)
+    tunnel.run(["wg", "syncconf", tunnel.interface, "/dev/stdin"], stdin=strip)
 
 
 def _speed(count: int, began: float) -> str:

@@ -114,7 +114,7 @@ def up(stack_file: Path | None, say: Say) -> proofs.Scene:
     address = host.create()
     say(f"private host {address}")
     await_healthy(say)
-    tunnels = [clients.up(name) for name in CLIENTS]
+    tunnels = [clients.up(name, applied) for name in CLIENTS]
     say(f"clients {', '.join(CLIENTS)}")
     return proofs.scene(tunnels, address)
 
@@ -130,8 +130,14 @@ def deploy(stack_file: Path | None) -> str:
     if done.status != 0:
         raise Failed(command, done.status, done.stderr)
     changes = json.loads(done.stdout.strip().splitlines()[-1])
-    counts = [f"{len(names)} {kind}" for kind, names in changes.items() if names]
+    kinds = ("created", "updated", "replaced", "deleted")
+    counts = [f"{len(changes[kind])} {kind}" for kind in kinds if changes[kind]]
     return ", ".join(counts) or "no change"
+
+
+def applied() -> bool:
+    """Whether every gateway has applied what is in the registry."""
+    return status.read().well
 
 
 def await_healthy(say: Say, timeout: float = HEALTHY_DEADLINE) -> None:
