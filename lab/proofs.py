@@ -239,7 +239,7 @@ def _ping(tunnel: Tunnel, target: str, size: int = 56) -> bool:
 
 
 def _ping_command(target: str, size: int) -> list[str]:
-    return ["ping", "-n", "-q", "-c", "1", "-W", "1", "-M", "do", "-s", str(size), target]
+    return ["ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", str(size), target]
 
 
 def _http(tunnel: Tunnel, target: str) -> dict[str, str]:
