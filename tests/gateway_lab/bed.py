@@ -141,6 +141,13 @@ class Bed:
         """Output of `wg` in the gateway."""
         return run(["ip", "netns", "exec", GATEWAY, "wg", *words], check=False).stdout.strip()
 
+    def interfaces(self) -> set[str]:
+        """Those of the gateway's WireGuard interfaces that are there.
+
+        Sockets of WireGuard in user space are shared by all namespaces; others may have theirs.
+        """
+        return {"wg0", "wg1"} & set(self.wg("show", "interfaces").split())
+
     def ping(self, address: str, *, count: int = 1) -> bool:
         """Whether the client gets an answer to each of its pings."""
         command = ["ip", "netns", "exec", CLIENT, "ping", "-q", "-i", "0.1", "-W", "1"]

@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -20,6 +19,7 @@ from registry.store import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from subprocess import Popen
 
 POOL = IPv4Network("100.96.0.0/16")
@@ -189,7 +189,7 @@ def test_a_key_that_clients_trust_is_never_replaced(bed: Bed) -> None:
     code, text = bed.get(9585, "/healthz/0")
     assert code == 503
     assert "no such version" in text
-    assert not bed.wg("show", "interfaces")
+    assert not bed.interfaces()
     with bed.aws("secretsmanager") as secrets:
         versions = secrets.list_secret_version_ids(SecretId="server-key", IncludeDeprecated=True)
     assert not versions["Versions"]
@@ -232,8 +232,8 @@ def test_an_instance_that_is_to_end_drains_and_takes_its_interfaces_down(bed: Be
     (bed.directory / "target-lifecycle-state").write_text("Terminated")
     await_true("draining", lambda: bed.get(9585, "/healthz/0")[0] == 503)
     assert "draining" in bed.get(9585, "/healthz/1")[1]
-    assert bed.wg("show", "interfaces"), "clients are served until the load balancer has noticed"
-    await_true("interfaces down", lambda: not bed.wg("show", "interfaces"), timeout=40)
+    assert bed.interfaces(), "clients are served until the load balancer has noticed"
+    await_true("interfaces down", lambda: not bed.interfaces(), timeout=40)
 
 
 # ------------------------------------------------------------------ a TCP connection of the client
