@@ -7,6 +7,7 @@ take over from one that died.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -241,11 +242,9 @@ def _remove_cgroup(top: Path) -> None:
     if not top.is_dir():
         return
     for directory, _, _ in os.walk(top, topdown=False):
-        # What is still in one is not of a machine: rmdir refuses, and it stays
-        try:
+        # rmdir refuses what still has a process in it
+        with contextlib.suppress(OSError):
             Path(directory).rmdir()
-        except OSError:
-            return
 
 
 def _directory() -> Path:

@@ -36,7 +36,10 @@ def compile_routing(
     attachments: Sequence[Attachment], network: Network, *, balancer: bool
 ) -> Routing:
     """The routing of what is attached now; `balancer`: whether the link to it exists."""
-    rules, routes = [], []
+    rules = []
+    # An address of the VPC where nobody is: silence, as on AWS, so a dead gateway is just not there
+    cidrs = {cidr for known in network.cidrs.values() for cidr in known}
+    routes = [f"blackhole {cidr} table main" for cidr in sorted(cidrs)]
     if balancer:
         rules.append(
             f"priority {_BALANCER_PRIORITY} fwmark {BALANCER_MARK:#x} lookup {BALANCER_TABLE}"

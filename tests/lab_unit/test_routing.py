@@ -84,6 +84,11 @@ def test_the_load_balancers_nodes_are_the_last_host_of_their_subnets() -> None:
     assert found.rules[0] == "priority 100 fwmark 0x6770 lookup 100"
 
 
+def test_an_address_where_nobody_is_answers_with_silence() -> None:
+    found = compile_routing([], NETWORK, balancer=False)
+    assert found.routes == ("blackhole 10.20.0.0/16 table main",)
+
+
 def test_without_the_link_there_is_no_route_to_the_load_balancer() -> None:
     found = compile_routing([GATEWAY], NETWORK, balancer=False)
     assert not any("dev lb" in line for line in found.routes)
