@@ -53,11 +53,12 @@ SERVICES: Sequence[SERVICE_NAMES] = (
 _BACKLOG = 128
 
 
-def start(*, timeout: float = 60.0) -> process.Process:
-    """Start the daemon, or find it, and return once it answers."""
+def start(*, timeout: float = 60.0, alone: bool = False) -> process.Process:
+    """Start the daemon, or find it, and return once it answers; `alone`: on loopback only."""
     if process.find(NAME) is None:
         paths.cloud().unlink(missing_ok=True)
-    return process.start(NAME, process.daemon("cloud"), ready=paths.cloud().exists, timeout=timeout)
+    command = process.daemon("cloud", *(["--alone"] if alone else []))
+    return process.start(NAME, command, ready=paths.cloud().exists, timeout=timeout)
 
 
 def stop() -> bool:
@@ -103,10 +104,10 @@ def serve(app: Any, listener: socket.socket) -> BaseWSGIServer:
     return server
 
 
-def listeners(port: int) -> list[socket.socket]:
-    """The sockets: on loopback, and in the VPC if its namespace is there."""
+def listeners(port: int, *, alone: bool) -> list[socket.socket]:
+    """The sockets: on loopback and, unless `alone`, in the VPC if its namespace is there."""
     made = [socket.create_server((HOST, port), backlog=_BACKLOG)]
-    if netns.exists(VPC_NAMESPACE):
+    if not alone and netns.exists(VPC_NAMESPACE):
         with netns.inside(VPC_NAMESPACE):
             made.append(socket.create_server(INSIDE, backlog=_BACKLOG))
     return made
@@ -116,6 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The daemon; runs until SIGTERM."""
     parser = argparse.ArgumentParser(prog="lab.cloud", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="on loopback; 0 takes a free one")
+    parser.add_argument("--alone", action="store_true", help="on loopback only")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -127,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         stale.unlink(missing_ok=True)
     try:
         app = application()
-        sockets = listeners(options.port)
+        sockets = listeners(options.port, alone=options.alone)
     except (Refusal, OSError) as err:
         sys.stderr.write(f"cloud: {err}\n")
         return 1

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import elastic_network_interfaces
 from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.subnets import Subnet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POOL = ipaddress.IPv4Network("203.0.113.0/24")
 _ELASTIC = range(10, 128)
@@ -30,15 +33,15 @@ _allocate = ElasticAddressBackend.allocate_address
 _terminate = Instance.terminate
 
 
-def install() -> None:
-    """Replace moto's choice of addresses."""
+def install(replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Replace moto's choice of addresses; `replace` is for tests that put it back."""
     for owner, name, ours in (
         (ElasticAddressBackend, "allocate_address", _allocate_address),
         (elastic_network_interfaces, "random_public_ip", _public_address),
         (Subnet, "get_available_subnet_ip", _next_address),
         (Instance, "terminate", _terminate_and_release),
     ):
-        setattr(owner, name, ours)
+        replace(owner, name, ours)
 
 
 def _allocate_address(

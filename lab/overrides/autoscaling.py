@@ -21,7 +21,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import (
@@ -34,6 +34,9 @@ from moto.autoscaling.models import (
 )
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import EmptyResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
@@ -64,8 +67,8 @@ class Wait:
     token: str
 
 
-def install() -> None:
-    """Replace moto's life of a group's instances."""
+def install(replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Replace moto's life of a group's instances; `replace` is for tests that put it back."""
     for owner, name, ours in (
         (AutoScalingResponse, "call_action", _locked(_call_action)),
         (AutoScalingResponse, "complete_lifecycle_action", _answer_complete),
@@ -79,7 +82,7 @@ def install() -> None:
         (FakeAutoScalingGroup, "set_desired_capacity", _set_desired),
         (InstanceState, "launch_template", property(_template_of)),
     ):
-        setattr(owner, name, ours)
+        replace(owner, name, ours)
 
 
 def expire(now: float | None = None) -> None:

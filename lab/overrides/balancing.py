@@ -12,7 +12,7 @@ Here: the addresses are kept, and health is what the lab's balancer has measured
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moto.elbv2.models import (
     AvailabilityZone,
@@ -24,20 +24,23 @@ from moto.elbv2.models import (
 
 from lab import paths
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _create = ELBv2Backend.create_load_balancer
 _health_for = FakeTargetGroup.health_for
 
 _INITIAL = {"state": "initial", "reason": "Elb.RegistrationInProgress"}
 
 
-def install() -> None:
-    """Replace what moto knows of addresses and health."""
+def install(replace: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Replace what moto knows of addresses and health; `replace` is for tests that put it back."""
     for owner, name, ours in (
         (ELBv2Backend, "create_load_balancer", _create_load_balancer),
         (FakeLoadBalancer, "availability_zones", property(_zones)),
         (FakeTargetGroup, "health_for", _health),
     ):
-        setattr(owner, name, ours)
+        replace(owner, name, ours)
 
 
 def _create_load_balancer(

@@ -296,8 +296,12 @@ def test_a_name_too_long_for_aws_is_refused(lab: Lab) -> None:
 def test_a_resource_without_a_provider_is_refused_where_defaults_are_disabled(lab: Lab) -> None:
     lab.config["pulumi:disable-default-providers"] = '["aws"]'
     lab.up(small())
+
+    def program() -> None:
+        aws.ec2.Vpc("vpc", cidr_block="10.9.0.0/24")
+
     with pytest.raises(Exception, match="the default provider of aws is disabled"):
-        lab.up(lambda: aws.ec2.Vpc("vpc", cidr_block="10.9.0.0/24") and None)
+        lab.up(program)
 
 
 def test_a_lookup_is_refused(lab: Lab) -> None:
