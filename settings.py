@@ -28,7 +28,7 @@ _AWS_NARROWEST = 28
 """The smallest block that AWS gives a VPC."""
 _POOL_NARROWEST = 26
 _PORT_MAX = 65535
-_ZONES_MIN, _ZONES_MAX = 2, 8
+_ZONES_MIN = 2
 _NEW_VPC = ("cidr", "availabilityZones")
 _ADOPTED_VPC = ("id", "cidrs", "publicSubnetIds", "gatewaySubnetIds", "routeTableIds")
 _HOST_NAME = (
@@ -130,7 +130,7 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
     Raises `WrongSettings` with everything that is wrong.
     """
     values = Values(given)
-    dns = values.document("dns", ["servers", "searchDomains"])
+    dns = values.document("dns", ["servers", "searchDomains"]) or {}
     settings = Settings(
         region=_region(values, region),
         account_ids=_account_ids(values),
@@ -173,7 +173,7 @@ def _region(values: Values, region: str) -> str:
 
 def _account_ids(values: Values) -> tuple[str, ...]:
     given = values.items("accountIds")
-    if not given:
+    if given == []:
         why, cure = "names no account", "list the accounts this stack may be deployed to"
         values.refuse("accountIds", given, why, cure)
     return values.strings("accountIds", given, r"\d{12}", '"123456789012"')
@@ -181,6 +181,8 @@ def _account_ids(values: Values) -> tuple[str, ...]:
 
 def _vpc(values: Values, region: str) -> NewVpc | AdoptedVpc:
     given = values.document("vpc", [*_NEW_VPC, *_ADOPTED_VPC])
+    if given is None:
+        return NewVpc(cidr=NOWHERE, availability_zones=())
     if set(given) & set(_NEW_VPC) and set(given) & set(_ADOPTED_VPC):
         why = "mixes the keys of a new VPC with those of one to adopt"
         cure = f"give {', '.join(_NEW_VPC)}, or {', '.join(_ADOPTED_VPC)}"
@@ -204,19 +206,26 @@ def _new_vpc(values: Values, given: Mapping[str, Any], region: str) -> NewVpc:
         values.refuse(
             "vpc.cidr", str(cidr), why, f"use a /{_VPC_WIDEST}, AWS's widest, or narrower"
         )
-    listed = given.get("availabilityZones", [])
     zones = values.strings(
-        "vpc.availabilityZones", listed, re.escape(region) + "[a-z]", f"{region or 'eu-west-1'}a"
+        "vpc.availabilityZones",
+        given.get("availabilityZones", []),
+        re.escape(region) + "[a-h]",
+        f"{region or 'eu-west-1'}a",
     )
-    if listed and len(zones) == len(listed) and not _ZONES_MIN <= len(zones) <= _ZONES_MAX:
-        why = f"{len(zones)} of them, not {_ZONES_MIN} to {_ZONES_MAX}"
-        cure = "name two zones: with one, its loss takes every gateway"
-        values.refuse("vpc.availabilityZones", listed, why, cure)
+    _refuse_one_zone(values, "vpc.availabilityZones", given.get("availabilityZones"))
     return NewVpc(cidr=cidr, availability_zones=zones)
+
+
+def _refuse_one_zone(values: Values, key: str, listed: Any) -> None:
+    if isinstance(listed, list) and len(listed) < _ZONES_MIN:
+        why = "is fewer than two zones: the loss of one would take every gateway"
+        values.refuse(key, listed, why, "name one in each of two zones or more")
 
 
 def _adopted_vpc(values: Values, given: Mapping[str, Any]) -> AdoptedVpc:
     cidrs = values.blocks("vpc.cidrs", given.get("cidrs", []), private=True)
+    if given.get("cidrs") == []:
+        values.refuse("vpc.cidrs", [], "names no block", "copy the blocks from the VPC")
     for cidr in cidrs:
         if not _VPC_WIDEST <= cidr.prefixlen <= _AWS_NARROWEST:
             why = f"is a /{cidr.prefixlen}, which no VPC has"
@@ -229,9 +238,7 @@ def _adopted_vpc(values: Values, given: Mapping[str, Any]) -> AdoptedVpc:
         subnets[key] = values.strings(
             f"vpc.{key}", listed, r"subnet-[0-9a-f]+", "subnet-0123456789abcdef0"
         )
-        if key in given and len(listed) < _ZONES_MIN:
-            why, cure = "names fewer than two subnets", "name one in each of two zones or more"
-            values.refuse(f"vpc.{key}", listed, why, cure)
+        _refuse_one_zone(values, f"vpc.{key}", given.get(key))
     tables = given.get("routeTableIds", [])
     return AdoptedVpc(
         id=str(identity),
@@ -261,8 +268,11 @@ def _endpoint(values: Values) -> str:
 
 
 def _key_generations(values: Values) -> tuple[int, ...]:
-    given = values.items("keyGenerations")
-    good = all(isinstance(number, int) and number > 0 for number in given)
+    given = values.listed("keyGenerations", values.items("keyGenerations"))
+    if given is None:
+        return ()
+    # type(): True is an int in Python and a mistake in a stack file
+    good = all(type(number) is int and number > 0 for number in given)
     if not good or len(given) not in (1, 2) or (len(given) == 2 and abs(given[0] - given[1]) != 1):  # noqa: PLR2004
         why = "is not one positive number, or two adjacent ones"
         cure = "write [7], or [7, 8] while clients move from 7 to 8; a new stack starts with [1]"
@@ -291,14 +301,14 @@ def _ami_id(values: Values) -> str:
 
 def _client_cidrs(values: Values) -> tuple[IPv4Network, ...]:
     cidrs = values.networks("clientCidrs", private=False)
-    if not cidrs and not values.items("clientCidrs"):
+    if values.items("clientCidrs") == []:
         values.refuse("clientCidrs", [], "nobody could dial in", "use [0.0.0.0/0], the default")
     return cidrs
 
 
 def _dns_servers(values: Values, given: Any) -> tuple[IPv4Address, ...]:
     servers = []
-    for item in values.listed("dns.servers", given):
+    for item in values.listed("dns.servers", given) or []:
         if not isinstance(item, str) or not _is_address(item):
             values.refuse("dns.servers", item, "is no IPv4 address", "write it like 10.20.0.2")
         else:
@@ -321,10 +331,12 @@ def _check_ports(values: Values, settings: Settings) -> None:
     if settings.port:
         wanted.append(("port", settings.port + 1, f"the second key slot's, {settings.port + 1},"))
     wanted.append(("healthPort", settings.health_port, "it"))
+    refused = set()
     for key, number, name in wanted:
-        if number in taken:
+        if number in taken and key not in refused:
             why = f"{name} collides with {taken[number]}"
             values.refuse(key, values.text(key), why, "use another port")
+            refused.add(key)
         elif number:
             taken[number] = key
 

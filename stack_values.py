@@ -63,36 +63,36 @@ class Values:
             self.refuse(key, text, "is neither true nor false", "write true or false")
         return text == "true"
 
-    def document(self, key: str, keys: Iterable[str]) -> dict[str, Any]:
-        """An object with no other keys than `keys`; empty in place of a wrong one."""
+    def document(self, key: str, keys: Iterable[str]) -> dict[str, Any] | None:
+        """An object with no other keys than `keys`; None in place of a wrong one."""
         value = self._json(key, {})
         if not isinstance(value, dict):
             self.refuse(key, value, "is no object", f"write {', '.join(keys)} under it")
-            return {}
+            return None
         for name in value:
             if name not in keys:
                 self.refuse(f"{key}.{name}", value[name], "is not a key", _nearest(name, keys))
         return value
 
-    def items(self, key: str) -> list[Any]:
-        """A list; empty in place of a wrong one."""
-        return self.listed(key, self._json(key, []))
+    def items(self, key: str) -> Any:
+        """What should be a list; empty when it is not given."""
+        return self._json(key, [])
 
     def networks(self, key: str, *, private: bool) -> tuple[IPv4Network, ...]:
         """A list of IPv4 blocks; wrong and repeated ones are left out."""
         return self.blocks(key, self.items(key), private=private)
 
-    def listed(self, key: str, value: Any) -> list[Any]:
-        """`value` if it is a list, else it is noted as wrong."""
+    def listed(self, key: str, value: Any) -> list[Any] | None:
+        """`value` if it is a list, None if it is not."""
         if isinstance(value, list):
             return value
         self.refuse(key, value, "is no list", "write it as [a, b]")
-        return []
+        return None
 
     def strings(self, key: str, value: Any, pattern: str, example: str) -> tuple[str, ...]:
         """The strings of a list, each different and each like `pattern`."""
         good: list[str] = []
-        for item in self.listed(key, value):
+        for item in self.listed(key, value) or []:
             if not isinstance(item, str) or not re.fullmatch(pattern, item):
                 self.refuse(key, item, "has another form", f"write it like {example}, as a string")
             elif item in good:
@@ -104,7 +104,7 @@ class Values:
     def blocks(self, key: str, value: Any, *, private: bool) -> tuple[IPv4Network, ...]:
         """`networks` of a value that stands inside an object."""
         good: list[IPv4Network] = []
-        for item in self.listed(key, value):
+        for item in self.listed(key, value) or []:
             block = self.block(key, item, private=private)
             if block in good:
                 self.refuse(key, item, "stands twice", "name it once")

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+SECRET_MARK = _special_secret_sig
+"""Stands in a request wherever the program made something secret."""
+UUID = "5e6ab1d8-0000-4000-8000-00000000feed"
+
+
 @dataclass(frozen=True)
 class Declared:
     """One registration, as the engine would have received it."""
@@ -48,11 +53,7 @@ class AwsMocks(Mocks):
     def __init__(self) -> None:
         self.extra: dict[str, dict[str, Any]] = {
             "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 3},
-            "aws:lb/loadBalancer:LoadBalancer": {"dnsName": "balancer.elb.example"},
-            "aws:ec2/eip:Eip": {"publicIp": "203.0.113.7", "allocationId": "eipalloc-1"},
-            "random:index/randomUuid:RandomUuid": {
-                "result": "5e6ab1d8-0000-4000-8000-00000000feed"
-            },
+            "random:index/randomUuid:RandomUuid": {"result": UUID},
         }
         """Computed outputs, by type token."""
 
@@ -60,6 +61,9 @@ class AwsMocks(Mocks):
         outputs = {
             "arn": f"arn:aws:mock:::{args.name}",
             "name": f"{args.name}-name",
+            "dnsName": f"{args.name}.example",
+            "allocationId": f"{args.name}-allocation",
+            "publicIp": f"{args.name}-public",
             **self.extra.get(args.typ, {}),
             **args.inputs,
         }
