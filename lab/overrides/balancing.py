@@ -79,9 +79,11 @@ def _health(self: Any, target: dict[str, Any], ec2_backend: Any) -> Any:
         return known
     found = found or _INITIAL
     # AWS gives a reason for every state but `healthy`
-    reason = found.get("reason") or None if found["state"] != "healthy" else None
+    why = (None, None)
+    if found["state"] != "healthy":
+        why = (found.get("reason") or None, found.get("description") or None)
     return FakeHealthStatus(
-        known.instance_id, known.port, known.health_check_port, found["state"], reason, reason
+        known.instance_id, known.port, known.health_check_port, found["state"], *why
     )
 
 
