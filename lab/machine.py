@@ -32,6 +32,8 @@ OFF = "off"
 """Stopped by the API; starts again when the instance does."""
 CUT = "cut"
 """Lost its power, or ended by itself: stays dark until the instance is stopped or terminated."""
+LOST = "lost"
+"""As `CUT`, and Auto Scaling has heard of it."""
 
 _BOOT = Path(__file__).with_name("boot-machine")
 _TUN = Path("/dev/net/tun")
@@ -143,6 +145,11 @@ def power_off(instance_id: str, power: str) -> None:
         process.end_process(nspawn, signals=[signal.SIGKILL])
     process.stop(instance_id)
     _clear_cgroups(instance_id)
+
+
+def report(instance_id: str) -> None:
+    """Note that Auto Scaling has heard of a machine that has lost its power."""
+    _write(instance_id, LOST)
 
 
 def destroy(instance_id: str) -> None:

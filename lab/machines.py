@@ -146,6 +146,7 @@ class Keeper:
                 self._autoscaling.terminate_instance_in_auto_scaling_group(
                     InstanceId=action.id, ShouldDecrementDesiredCapacity=False
                 )
+                machine.report(action.id)
             case "wire":
                 instance = instances[action.id]
                 machine.wire(instance, self._network.subnets[instance.subnet_id])

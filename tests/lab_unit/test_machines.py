@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from lab.inventory import Instance
-from lab.machine import CUT, OFF, ON, Machine
+from lab.machine import CUT, LOST, OFF, ON, Machine
 from lab.machines import LOST_AFTER, Action, attached, decide
 
 NOW = 1_800_000_000.0
@@ -75,6 +75,12 @@ def test_a_machine_without_power_stays_dark_and_is_reported_once_it_counts_as_lo
     assert actions(instance(), dark, now=NOW + LOST_AFTER - 1) == []
     assert actions(instance(), dark, now=NOW + LOST_AFTER) == [Action("report", "i-1")]
     assert actions(instance(group=None), dark, now=NOW + LOST_AFTER) == []
+
+
+def test_a_loss_is_reported_once() -> None:
+    dark = Machine("i-1", LOST, alive=False, since=NOW)
+    assert actions(instance(), dark, now=NOW + 10 * LOST_AFTER) == []
+    assert actions(instance("terminated"), dark) == [Action("destroy", "i-1")]
 
 
 def test_power_is_taken_before_any_is_given() -> None:
