@@ -52,7 +52,7 @@ _ENVIRONMENT = (
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as it is found on disk. `power` is what was last wanted: `ON`, `OFF`, `CUT`."""
+    """A machine as it is found on disk. `power`: what was last done to it."""
 
     id: str
     power: str
