@@ -1,0 +1,208 @@
+"""From a machine as it is to the machine as it should be: which commands, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from unit.gateway.samples import ALICE, BARE, BOB, FILTER, POOL, desired, serving
+
+from gateway.decide import Command, Decider, LoadFilter, Observed, SetSysctl
+from gateway.firewall import Filter
+from gateway.network import Link, Route, Rule
+from gateway.wireguard import Device, DevicePeer
+
+DECIDER = Decider()
+
+
+def commands(want: tuple[int, ...], observed: Observed) -> list[str]:
+    """The actions as short text."""
+    said = []
+    for action in DECIDER.plan(desired(*want), observed):
+        match action:
+            case Command(argv):
+                said.append(" ".join(argv))
+            case SetSysctl(name, value):
+                said.append(f"{name}={value}")
+            case LoadFilter():
+                said.append("filter")
+    return said
+
+
+@pytest.mark.parametrize("generations", [(), (7,), (8,), (7, 8), (8, 7)])
+def test_a_machine_that_is_right_is_left_alone(generations: tuple[int, ...]) -> None:
+    assert commands(generations, serving(*generations)) == []
+
+
+def test_from_a_fresh_boot_the_filter_stands_first_and_the_link_goes_up_last() -> None:
+    assert commands((7,), BARE) == [
+        "net/ipv4/ip_forward=1",
+        "filter",
+        "ip link add wg0 type wireguard",
+        "wg set wg0 private-key /keys/7",
+        "wg set wg0 listen-port 51820",
+        "ip link set wg0 mtu 1420",
+        "ip address replace 100.96.0.1/32 dev wg0",
+        "wg set wg0 peer KEY-alice allowed-ips 100.96.0.5/32",
+        "ip link set wg0 up",
+        "ip -4 rule add fwmark 0x6700 lookup 6700 preference 6700",
+        "ip -4 rule add fwmark 0x6701 lookup 6701 preference 6701",
+        "ip -4 route replace 100.96.0.0/16 dev wg0 table 6700",
+        "ip -4 route replace 100.96.0.0/16 dev wg0 table main",
+    ]
+
+
+def test_a_second_generation_leaves_the_first_alone_and_takes_the_default_route() -> None:
+    said = commands((7, 8), serving(7))
+    assert not [line for line in said if "wg0" in line]
+    assert said[0] == "ip link add wg1 type wireguard"
+    assert said[-1] == "ip -4 route replace 100.96.0.0/16 dev wg1 table main"
+
+
+def test_a_retired_generation_goes_last_and_the_other_is_left_alone() -> None:
+    assert commands((8,), serving(7, 8)) == ["ip link delete wg0"]
+
+
+def test_one_generation_replaces_the_other_directly_new_before_old() -> None:
+    said = commands((8,), serving(7))
+    assert said[0] == "ip link add wg1 type wireguard"
+    assert said[-2:] == [
+        "ip -4 route replace 100.96.0.0/16 dev wg1 table main",
+        "ip link delete wg0",
+    ]
+
+
+def test_going_back_moves_only_the_default_route() -> None:
+    assert commands((8, 7), serving(7, 8)) == [
+        "ip -4 route replace 100.96.0.0/16 dev wg0 table main"
+    ]
+
+
+def test_nothing_to_serve_takes_both_interfaces_down() -> None:
+    assert commands((), serving(7, 8)) == ["ip link delete wg0", "ip link delete wg1"]
+
+
+def device(**changes: object) -> Observed:
+    observed = serving(7)
+    return replace(
+        observed,
+        devices={"wg0": replace(observed.devices["wg0"], **changes)},  # type: ignore[arg-type]
+    )
+
+
+def link(**changes: object) -> Observed:
+    observed = serving(7)
+    return replace(
+        observed,
+        links={"wg0": replace(observed.links["wg0"], **changes)},  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("observed", "said"),
+    [
+        (device(port=40000), ["wg set wg0 listen-port 51820"]),
+        (
+            device(public_key=""),
+            ["wg set wg0 private-key /keys/7"],
+        ),
+        (link(mtu=1300), ["ip link set wg0 mtu 1420"]),
+        (
+            link(addresses=frozenset({"100.96.0.1/32", "192.0.2.1/32"})),
+            ["ip address delete 192.0.2.1/32 dev wg0"],
+        ),
+        (
+            replace(serving(7), routes=frozenset({Route("main", "wg0")})),
+            ["ip -4 route replace 100.96.0.0/16 dev wg0 table 6700"],
+        ),
+        (
+            replace(serving(7), rules=frozenset({Rule(0x6700, "6700")})),
+            ["ip -4 rule add fwmark 0x6701 lookup 6701 preference 6701"],
+        ),
+        (replace(serving(7), filter=None), ["filter"]),
+        (replace(serving(7), filter=replace(FILTER, reach=())), ["filter"]),
+        (replace(serving(7), sysctl={"net/ipv4/ip_forward": "0"}), ["net/ipv4/ip_forward=1"]),
+    ],
+)
+def test_each_difference_has_its_one_repair(observed: Observed, said: list[str]) -> None:
+    assert commands((7,), observed) == said
+
+
+def test_a_link_that_is_down_comes_up_and_gets_its_routes_back() -> None:
+    assert commands((7,), link(up=False)) == [
+        "ip link set wg0 up",
+        "ip -4 route replace 100.96.0.0/16 dev wg0 table 6700",
+        "ip -4 route replace 100.96.0.0/16 dev wg0 table main",
+    ]
+
+
+def test_an_interface_with_another_generations_key_is_made_anew() -> None:
+    said = commands((9,), serving(7))
+    assert said[:3] == [
+        "ip link delete wg0",
+        "ip link add wg0 type wireguard",
+        "wg set wg0 private-key /keys/9",
+    ]
+    assert "ip -4 route replace 100.96.0.0/16 dev wg0 table 6700" in said
+
+
+@pytest.mark.parametrize("half", ["links", "devices"])
+def test_half_an_interface_is_made_anew(half: str) -> None:
+    said = commands((7,), replace(serving(7), **{half: {}}))
+    assert "ip link add wg0 type wireguard" in said
+    assert ("ip link delete wg0" in said) == (half == "devices")
+
+
+def test_a_setting_that_the_kernel_does_not_have_is_not_written() -> None:
+    assert commands((7,), replace(serving(7), sysctl={})) == []
+
+
+def test_values_of_several_numbers_compare_by_number() -> None:
+    want = replace(desired(7), sysctl={"net/ipv4/ip_local_port_range": "1024 65535"})
+    observed = replace(serving(7), sysctl={"net/ipv4/ip_local_port_range": "1024\t65535"})
+    assert DECIDER.plan(want, observed) == []
+
+
+def test_adding_a_peer_is_one_command_on_each_interface_with_just_this_peer() -> None:
+    want = replace(desired(7, 8), peers={"KEY-alice": ALICE, "KEY-bob": BOB})
+    actions = DECIDER.plan(want, serving(7, 8))
+    assert actions == [
+        Command(("wg", "set", name, "peer", "KEY-bob", "allowed-ips", "100.96.0.6/32"), name)
+        for name in ("wg0", "wg1")
+    ]
+
+
+def test_a_revoked_peer_is_removed_from_each_interface() -> None:
+    actions = DECIDER.plan(replace(desired(7, 8), peers={}), serving(7, 8))
+    assert [action.argv[2:] for action in actions if isinstance(action, Command)] == [
+        ("wg0", "peer", "KEY-alice", "remove"),
+        ("wg1", "peer", "KEY-alice", "remove"),
+    ]
+
+
+def test_in_user_space_interfaces_are_units() -> None:
+    said = [
+        action.argv
+        for action in DECIDER.plan(desired(8), replace(serving(7), kernel_wireguard=False))
+        if isinstance(action, Command)
+    ]
+    assert said[0] == ("systemctl", "restart", "gatepair-wireguard-go@wg1.service")
+    assert said[-1] == ("systemctl", "stop", "gatepair-wireguard-go@wg0.service")
+
+
+def test_no_command_ever_holds_a_private_key_or_resets_a_device() -> None:
+    for observed in (BARE, serving(7), serving(8)):
+        for line in commands((7, 8), observed):
+            assert "setconf" not in line
+            assert "syncconf" not in line
+            if "private-key" in line:
+                assert "/keys/" in line
+
+
+def test_samples_are_of_the_types_they_stand_for() -> None:
+    observed = serving(7)
+    assert isinstance(observed.filter, Filter)
+    assert isinstance(observed.links["wg0"], Link)
+    assert isinstance(observed.devices["wg0"], Device)
+    assert isinstance(observed.devices["wg0"].peers["KEY-alice"], DevicePeer)
+    assert POOL[1] == desired(7).own_address

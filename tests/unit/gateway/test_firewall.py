@@ -1,0 +1,118 @@
+"""The packet filter's text. What it does with packets, tests/gateway_lab shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from gateway.firewall import NEVER, Filter, intersection, render, render_anew
+
+
+def networks(*texts: str) -> tuple[IPv4Network, ...]:
+    return tuple(map(IPv4Network, texts))
+
+
+FILTER = Filter(
+    port=51820,
+    health_port=9585,
+    metrics_port=9586,
+    client_pool=IPv4Network("100.96.0.0/16"),
+    reach=networks("10.20.0.0/16", "10.30.0.0/16"),
+    gateways=frozenset({IPv4Address("10.20.0.11"), IPv4Address("10.20.0.10")}),
+    peer_to_peer=False,
+)
+
+
+def rules(text: str, chain: str) -> list[str]:
+    start = f"add rule inet gatepair {chain} "
+    return [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+
+
+def test_a_client_is_judged_default_deny_in_this_order() -> None:
+    assert rules(render(FILTER), "from_client") == [
+        f"ip daddr {{ {', '.join(NEVER)} }} drop",
+        "ip daddr { 10.20.0.10, 10.20.0.11 } drop",
+        'oifname { "wg0", "wg1" } drop',
+        "ip daddr { 10.20.0.0/16, 10.30.0.0/16 } accept",
+        "drop",
+    ]
+    assert "169.254.0.0/16" in NEVER
+
+
+def test_what_comes_from_a_client_is_never_accepted_for_being_established() -> None:
+    through = rules(render(FILTER), "through")
+    judged = through.index('iifname { "wg0", "wg1" } goto from_client')
+    established = [number for number, rule in enumerate(through) if "established" in rule]
+    assert established
+    assert all(number > judged for number in established)
+    assert all(through[number].startswith("oifname") for number in established)
+    assert all("ip saddr { 10.20.0.0/16, 10.30.0.0/16 }" in through[n] for n in established)
+
+
+def test_nothing_of_a_client_reaches_the_gateway_itself() -> None:
+    inward = rules(render(FILTER), "to_gateway")
+    assert inward[:2] == ['iifname "lo" accept', 'iifname { "wg0", "wg1" } drop']
+
+
+def test_peers_reach_each_other_only_when_the_stack_says_so() -> None:
+    allowed = rules(render(replace(FILTER, peer_to_peer=True)), "from_client")
+    assert 'ip daddr 100.96.0.0/16 oifname { "wg0", "wg1" } accept' in allowed
+    # gateways and link-local are refused before that
+    assert allowed.index("ip daddr { 10.20.0.10, 10.20.0.11 } drop") < 2
+
+
+def test_without_a_reach_nothing_passes_and_the_text_is_whole() -> None:
+    text = render(replace(FILTER, reach=(), gateways=frozenset()))
+    assert "{  }" not in text
+    assert [rule for rule in rules(text, "from_client") if "accept" in rule] == []
+    assert [rule for rule in rules(text, "through") if "accept" in rule] == []
+
+
+def test_every_base_chain_of_what_may_pass_drops_by_default() -> None:
+    text = render(FILTER)
+    for chain in ("to_gateway", "through"):
+        (line,) = [
+            x for x in text.splitlines() if x.startswith(f"add chain inet gatepair {chain} ")
+        ]
+        assert "policy drop" in line
+
+
+def test_wireguard_speaks_only_in_answer() -> None:
+    assert rules(render(FILTER), "from_gateway") == [
+        "udp sport { 51820, 51821 } ct direction reply accept",
+        "udp sport { 51820, 51821 } drop",
+    ]
+
+
+def test_loading_again_keeps_the_return_paths_and_loading_anew_does_not() -> None:
+    assert "flush set" not in render(FILTER)
+    assert "delete table" not in render(FILTER)
+    assert render_anew(FILTER).startswith("add table inet gatepair\ndelete table inet gatepair\n")
+
+
+def test_every_chain_is_emptied_before_it_is_filled() -> None:
+    lines = render(FILTER).splitlines()
+    first_rule = next(n for n, line in enumerate(lines) if line.startswith("add rule"))
+    chains = {line.split()[4] for line in lines if line.startswith("add chain")}
+    flushed = {line.split()[4] for line in lines[:first_rule] if line.startswith("flush chain")}
+    assert chains == flushed
+    assert {line.split()[4] for line in lines if line.startswith("add rule")} <= chains
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (["10.0.0.0/8"], ["10.20.0.0/16"], ["10.20.0.0/16"]),
+        (["10.20.0.0/16"], ["10.0.0.0/8"], ["10.20.0.0/16"]),
+        (["10.20.0.0/16"], ["10.30.0.0/16"], []),
+        (["10.20.0.0/16", "10.30.0.0/16"], ["10.30.0.0/16"], ["10.30.0.0/16"]),
+        (["10.20.0.0/16"], [], []),
+        (["10.20.0.0/17", "10.20.128.0/17"], ["10.20.0.0/16"], ["10.20.0.0/16"]),
+    ],
+)
+def test_control_can_narrow_what_the_launch_template_allows_and_never_widen_it(
+    one: list[str], other: list[str], both: list[str]
+) -> None:
+    assert intersection(networks(*one), networks(*other)) == networks(*both)

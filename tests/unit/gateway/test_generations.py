@@ -1,0 +1,59 @@
+"""Which key generations are served, and where."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.generations import interface_of, next_served, slot_of
+
+
+def test_neighbouring_generations_never_share_a_slot() -> None:
+    assert [slot_of(number) for number in (1, 2, 3, 7, 8)] == [0, 1, 0, 0, 1]
+    assert interface_of(slot_of(8)) == "wg1"
+
+
+@pytest.mark.parametrize(
+    ("serving", "wanted"),
+    [
+        ((), (7,)),
+        ((), (7, 8)),
+        ((7,), (7,)),
+        ((7,), (7, 8)),
+        ((7, 8), (8,)),
+        ((7, 8), (8, 7)),
+        ((8, 7), (7,)),
+        ((7,), (8,)),
+        ((8,), (7,)),
+        ((7,), (8, 9)),
+    ],
+)
+def test_a_step_is_taken(serving: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    served = next_served(serving, wanted)
+    assert served.generations == wanted
+    assert not served.fault
+
+
+@pytest.mark.parametrize(
+    ("serving", "wanted"),
+    [
+        ((7,), (9,)),
+        ((7,), (9, 10)),
+        ((7, 8), (10,)),
+        ((7,), (5,)),
+        ((7, 8), (5, 4)),
+    ],
+)
+def test_a_jump_is_refused_and_what_was_served_is_kept(
+    serving: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    served = next_served(serving, wanted)
+    assert served.generations == serving
+    assert "a jump" in served.fault
+    assert str(list(wanted)) in served.fault
+
+
+@pytest.mark.parametrize("wanted", [(), (0,), (7, 9), (7, 8, 9), (7, 7), (-1,)])
+def test_what_is_not_one_or_two_adjacent_numbers_is_refused(wanted: tuple[int, ...]) -> None:
+    served = next_served((7,), wanted)
+    assert served.generations == (7,)
+    assert "not one or two adjacent" in served.fault
