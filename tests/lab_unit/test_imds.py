@@ -9,8 +9,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from lab.imds import Answer, Facts, Service, target_state
 from lab.inventory import Instance
-from lab.metadata import Answer, Facts, Service, target_state
 
 ADDRESS, NEIGHBOUR = "10.20.0.4", "10.20.0.5"
 TTL, TOKEN = "x-aws-ec2-metadata-token-ttl-seconds", "x-aws-ec2-metadata-token"
