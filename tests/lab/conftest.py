@@ -1,0 +1,37 @@
+"""The lab for the end-to-end tests: brought up once, left as it was found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from lab_driver import UP_LIMIT, LabDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder; what ends the lab comes last."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+    items.sort(key=lambda item: here in item.path.parents and item.path.stem == "test_down")
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[LabDriver]:
+    """The lab, with two healthy gateways."""
+    if os.geteuid() != 0:
+        pytest.fail("the lab's tests need root: run `make test` as root")
+    driver = LabDriver()
+    was_up = driver.lab("status", "--json", check=False).status == 0
+    driver.lab("up", timeout=UP_LIMIT)
+    yield driver
+    if not was_up:
+        driver.lab("down", timeout=120)
+    elif driver.lab("status", "--json", check=False).status != 0:
+        driver.lab("up", timeout=UP_LIMIT)
