@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 from gateway import network
 from gateway.decide import Desired, Observed, SlotPlan
@@ -12,6 +13,12 @@ from gateway.firewall import Filter
 from gateway.network import Link, Route, Rule
 from gateway.wireguard import Device, DevicePeer
 from registry.items import Control, Head
+
+
+def stands_in(fake: object) -> Any:
+    """A fake, for a parameter that names the real class."""
+    return fake
+
 
 POOL = IPv4Network("100.96.0.0/16")
 VPC = (IPv4Network("10.20.0.0/16"),)

@@ -1,0 +1,163 @@
+"""What the agent tells others: health page, metrics, clock and settings as they are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from unit.gateway.samples import ALICE
+
+from gateway import chrony, metrics, sysctl, web
+from gateway.chrony import Clock
+from gateway.health import Verdict
+from gateway.messages import KeyFault
+from gateway.paths import UNITS
+from gateway.peers import Admitted
+from gateway.state import State
+from gateway.status import Board, Status
+from gateway.wireguard import Device, DevicePeer
+
+STATUS = Status(
+    state=State(
+        served=(7, 8),
+        keys={7: "K7"},
+        key_faults={8: KeyFault(8, "lost", refused=True)},
+        head_generation=12,
+    ),
+    devices={
+        "wg0": Device(
+            "wg0",
+            "K7",
+            51820,
+            {
+                "PUB": DevicePeer("PUB", frozenset({"100.96.0.5/32"}), "", 1000, 10, 20),
+                "OLD": DevicePeer("OLD", frozenset({"100.96.0.6/32"}), "", 100, 0, 0),
+            },
+        )
+    },
+    admitted=Admitted({"PUB": ALICE}, {"PUB": "alice"}),
+    applied=10,
+    verdicts={0: Verdict(), 1: Verdict(("no key",))},
+    clock=Clock(synchronised=True, offset=-0.002),
+    at=100.0,
+)
+
+
+def test_a_healthy_slot_answers_200_and_a_broken_one_503_with_reasons() -> None:
+    code, _kind, body = web.health_page("/healthz/0", STATUS, now=101.0)
+    assert (code, json.loads(body)["reasons"]) == (200, [])
+    code, _kind, body = web.health_page("/healthz/1", STATUS, now=101.0)
+    assert (code, json.loads(body)["reasons"]) == (503, ["no key"])
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/healthz/2", "/healthz/0/"])
+def test_other_paths_are_not_found(path: str) -> None:
+    assert web.health_page(path, STATUS, now=101.0)[0] == 404
+
+
+def test_an_agent_that_is_stuck_is_not_healthy() -> None:
+    code, _kind, body = web.health_page("/healthz/0", STATUS, now=100.0 + web.STALLED_AFTER + 1)
+    assert code == 503
+    assert b"stuck" in body
+
+
+def test_an_agent_that_has_just_started_says_so() -> None:
+    code, _kind, body = web.health_page("/healthz/0", Board().status, now=1e6)
+    assert (code, json.loads(body)["reasons"]) == (503, ["starting"])
+
+
+def rendered(status: Status) -> str:
+    return metrics.page(lambda: status)().decode()
+
+
+def test_peers_have_the_names_of_the_common_exporter() -> None:
+    labels = '{allowed_ips="100.96.0.5/32",friendly_name="alice",interface="wg0",public_key="PUB"}'
+    text = rendered(STATUS)
+    assert f"wireguard_sent_bytes_total{labels} 20.0" in text
+    assert f"wireguard_received_bytes_total{labels} 10.0" in text
+    assert f"wireguard_latest_handshake_seconds{labels} 1000.0" in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gatepair_peers 1.0",
+        "gatepair_registry_generation 12.0",
+        "gatepair_applied_generation 10.0",
+        "gatepair_registry_lag 2.0",
+        "gatepair_control_plane_age_seconds +Inf",
+        "gatepair_clock_offset_seconds -0.002",
+        "gatepair_clock_synchronised 1.0",
+        'gatepair_slot_healthy{slot="0"} 1.0',
+        'gatepair_slot_healthy{slot="1"} 0.0',
+        'gatepair_key_generation{generation="7",slot="0"} 1.0',
+        'gatepair_key_generation{generation="8",slot="1"} 0.0',
+        'gatepair_key_refused{generation="7"} 0.0',
+        'gatepair_key_refused{generation="8"} 1.0',
+        "gatepair_unreadable_items_total 0.0",
+    ],
+)
+def test_our_own_metrics_are_there(line: str) -> None:
+    assert line in rendered(STATUS).splitlines()
+
+
+def test_a_key_that_cannot_be_had_at_the_moment_is_no_alarm() -> None:
+    fault = KeyFault(8, "no answer", refused=False)
+    status = replace(STATUS, state=replace(STATUS.state, key_faults={8: fault}))
+    assert 'gatepair_key_refused{generation="8"} 0.0' in rendered(status)
+
+
+def test_a_peer_is_online_for_three_minutes_after_its_handshake() -> None:
+    assert metrics.online_peers(STATUS, now=1000 + 179) == 1
+    assert metrics.online_peers(STATUS, now=1000 + 181) == 0
+
+
+# ------------------------------------------------------------------ clock, settings
+
+TRACKING = "A9FEA97B,169.254.169.123,4,1700000000.1,{},0.0,0.0,-1.2,0.0,0.1,0.001,0.002,16.2,{}\n"
+
+
+def test_a_clock_that_follows_a_source_is_synchronised() -> None:
+    clock = chrony.parse_tracking(TRACKING.format("-0.000012", "Normal"))
+    assert clock == Clock(synchronised=True, offset=-0.000012)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TRACKING.format("0.0", "Not synchronised"),
+        TRACKING.replace(",4,", ",0,").format("0.0", "Normal"),
+        TRACKING.format("much", "Normal"),
+        "506 Cannot talk to daemon\n",
+        "",
+    ],
+)
+def test_any_other_answer_is_a_clock_that_is_not(text: str) -> None:
+    clock = chrony.parse_tracking(text)
+    assert not clock.synchronised
+    assert clock.why
+
+
+def test_settings_are_read_without_comments_and_without_those_nobody_insists_on() -> None:
+    text = "# a = 1\n; b = 2\n-c.d = 3\n net.ipv4.ip_forward = 1\n\nnonsense\n"
+    assert sysctl.parse(text) == {"net/ipv4/ip_forward": "1"}
+
+
+def test_a_setting_that_the_kernel_does_not_have_is_not_observed(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "here").write_text("1\n")
+    assert sysctl.observe({"net/here": "1", "net/gone": "1"}, tmp_path) == {"net/here": "1"}
+
+
+def test_the_settings_we_ship_turn_forwarding_on_and_loosen_the_reverse_path() -> None:
+    wanted = sysctl.parse((UNITS / "gatepair.sysctl.conf").read_text())
+    assert wanted[sysctl.FORWARDING] == "1"
+    assert wanted["net/ipv4/conf/all/rp_filter"] == "2"
+    # NLB and EC2 remember a UDP flow for 120 s and more
+    assert int(wanted["net/netfilter/nf_conntrack_udp_timeout_stream"]) >= 120
+
+
+def test_the_clock_is_taken_from_the_instance_itself() -> None:
+    assert "server 169.254.169.123 " in (UNITS / "gatepair.sources").read_text()
