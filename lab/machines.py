@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from lab.machine import Machine
 
 NAME = "machines"
-LOST_AFTER = 120.0
-"""Seconds without power until Auto Scaling hears of it: EC2 checks each instance every minute, and
-one that fails two checks is replaced (Auto Scaling user guide, "Health checks")."""
+LOST_AFTER = 30.0
+"""Seconds without power until Auto Scaling hears of it. Sooner than on AWS, where each instance is
+checked every minute and replaced after two failures (Auto Scaling user guide, "Health checks"), and
+later than the load balancer's own checks take."""
 _PERIOD = 0.5
 _NETWORK_PERIOD = 1.0
 _log = logging.getLogger(NAME)

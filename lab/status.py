@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from registry.environment import Environment
     from registry.items import GatewayRecord
 
-IN_SERVICE = "InService"
+LEAVING = "Terminat"
+"""How `Terminating`, `Terminating:Wait`, `Terminated` ... begin."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Status:
     """The registry's."""
     key_generations: tuple[int, ...]
     gateways: tuple[Gateway, ...]
+    leaving: tuple[str, ...]
+    """Instances that Auto Scaling is terminating: no longer gateways, whatever they still do."""
     targets: tuple[Target, ...]
     addresses: tuple[str, ...]
     clients: tuple[Client, ...]
@@ -93,6 +96,7 @@ class Status:
             "generation": self.generation,
             "key_generations": list(self.key_generations),
             "gateways": gateways,
+            "leaving": list(self.leaving),
             "load_balancer": {
                 "addresses": list(self.addresses),
                 "targets": [asdict(one) for one in self.targets],
@@ -112,7 +116,7 @@ def read() -> Status:
     registry = Registry(aws.client("dynamodb"), stack.table)
     head = registry.head()
     generations = tuple(head.control.key_generations) if head.control else ()
-    members = _members(stack)
+    members, leaving = _members(stack)
     arns = {
         f"arn:aws:ec2:{stack.region}:{aws.ACCOUNT}:instance/{one['InstanceId']}" for one in members
     }
@@ -125,6 +129,7 @@ def read() -> Status:
         generation=head.generation,
         key_generations=generations,
         gateways=tuple(sorted(gateways, key=lambda one: (one.az, one.id))),
+        leaving=leaving,
         targets=targets,
         addresses=tuple(map(str, stack.addresses)),
         clients=tuple(
@@ -145,6 +150,7 @@ def lines(status: Status) -> list[str]:
         out.append(f"  {one.id}  {one.az}  {one.address}  {condition}{power}, {one.lifecycle}")
         out.append(f"    key {keys}; applied {applied}")
         out += [f"    fault: {fault}" for fault in one.faults]
+    out += [f"  {one} is leaving" for one in status.leaving]
     out.append(f"load balancer {status.endpoint} at {', '.join(status.addresses)}")
     for target in status.targets:
         why = " ".join(word for word in (target.reason, target.description) if word)
@@ -158,19 +164,22 @@ def lines(status: Status) -> list[str]:
     return out
 
 
-def _members(stack: Environment) -> list[dict[str, Any]]:
+def _members(stack: Environment) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     groups = aws.client("autoscaling").describe_auto_scaling_groups(
         AutoScalingGroupNames=[stack.auto_scaling_group]
     )["AutoScalingGroups"]
-    ids = {one["InstanceId"]: one["LifecycleState"] for one in groups[0]["Instances"]}
+    found = {one["InstanceId"]: one["LifecycleState"] for one in groups[0]["Instances"]}
+    ids = {name: state for name, state in found.items() if not state.startswith(LEAVING)}
+    leaving = tuple(sorted(found.keys() - ids.keys()))
     if not ids:
-        return []
+        return [], leaving
     reservations = aws.client("ec2").describe_instances(InstanceIds=sorted(ids))["Reservations"]
-    return [
+    members = [
         {**one, "LifecycleState": ids[one["InstanceId"]]}
         for reservation in reservations
         for one in reservation["Instances"]
     ]
+    return members, leaving
 
 
 def _targets(stack: Environment) -> list[Target]:
