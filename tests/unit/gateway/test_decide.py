@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from unit.gateway.samples import ALICE, BARE, BOB, FILTER, POOL, desired, serving
@@ -82,19 +83,19 @@ def test_nothing_to_serve_takes_both_interfaces_down() -> None:
     assert commands((), serving(7, 8)) == ["ip link delete wg0", "ip link delete wg1"]
 
 
-def device(**changes: object) -> Observed:
+def device(**changes: Any) -> Observed:
     observed = serving(7)
     return replace(
         observed,
-        devices={"wg0": replace(observed.devices["wg0"], **changes)},  # type: ignore[arg-type]
+        devices={"wg0": replace(observed.devices["wg0"], **changes)},
     )
 
 
-def link(**changes: object) -> Observed:
+def link(**changes: Any) -> Observed:
     observed = serving(7)
     return replace(
         observed,
-        links={"wg0": replace(observed.links["wg0"], **changes)},  # type: ignore[arg-type]
+        links={"wg0": replace(observed.links["wg0"], **changes)},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from unit.gateway.samples import desired, serving
@@ -18,9 +19,14 @@ STATE = State(served=(7,), complete=True, known=KnownPeers("e", 1))
 
 
 def reasons(slot: int = 0, **changes: object) -> tuple[str, ...]:
-    facts = {"state": STATE, "desired": desired(7), "observed": serving(7), "clock": CLOCK}
+    facts: dict[str, Any] = {
+        "state": STATE,
+        "desired": desired(7),
+        "observed": serving(7),
+        "clock": CLOCK,
+    }
     facts.update(changes)
-    return verdict(slot, **facts).reasons  # type: ignore[arg-type]
+    return verdict(slot, **facts).reasons
 
 
 def test_a_gateway_that_serves_is_healthy_in_both_slots() -> None:

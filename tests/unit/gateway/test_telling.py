@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from unit.gateway.samples import ALICE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 from gateway import chrony, metrics, sysctl, web
 from gateway.chrony import Clock

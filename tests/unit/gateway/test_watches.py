@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
+from unit.gateway.samples import stands_in
 
 from gateway.aws import reason
 from gateway.environment import LifecycleHooks
@@ -73,7 +74,7 @@ class Keeper:
 def test_each_generation_that_is_wanted_is_obtained_and_reported() -> None:
     posted: list[Message] = []
     keeper = Keeper({7: "K7", 8: KeyRefused("lost")})
-    KeyWatch(keeper, board(), posted.append, lambda: 100.0).step()  # type: ignore[arg-type]
+    KeyWatch(stands_in(keeper), board(), posted.append, lambda: 100.0).step()
     assert posted == [KeyReady(7, "K7"), KeyFault(8, "lost", refused=True)]
 
 
@@ -82,7 +83,8 @@ def test_each_generation_that_is_wanted_is_obtained_and_reported() -> None:
 )
 def test_what_may_pass_is_no_refusal(error: Exception) -> None:
     posted: list[Message] = []
-    KeyWatch(Keeper({7: "K7", 8: error}), board(), posted.append, lambda: 1.0).step()  # type: ignore[arg-type]
+    keeper = Keeper({7: "K7", 8: error})
+    KeyWatch(stands_in(keeper), board(), posted.append, lambda: 1.0).step()
     fault = posted[1]
     assert isinstance(fault, KeyFault)
     assert not fault.refused
@@ -92,7 +94,7 @@ def test_what_may_pass_is_no_refusal(error: Exception) -> None:
 def test_a_refused_key_is_looked_at_again_half_a_minute_later() -> None:
     now = 100.0
     keeper = Keeper({7: "K7", 8: KeyRefused("lost")})
-    watch = KeyWatch(keeper, board(), lambda _message: None, lambda: now)  # type: ignore[arg-type]
+    watch = KeyWatch(stands_in(keeper), board(), lambda _message: None, lambda: now)
     watch.step()
     now += LOOK_AGAIN - 1
     watch.step()
@@ -141,7 +143,7 @@ HOOKS = LifecycleHooks("launch", "terminate")
 def watch(
     autoscaling: AutoScaling, records: Records, on: Board, posted: list[Message]
 ) -> MembershipWatch:
-    return MembershipWatch(autoscaling, records, HOOKS, on, posted.append)  # type: ignore[arg-type]
+    return MembershipWatch(autoscaling, stands_in(records), HOOKS, on, posted.append)
 
 
 def test_the_members_come_from_auto_scaling_and_their_addresses_from_their_items() -> None:
@@ -216,7 +218,7 @@ class Service:
 )
 def test_the_target_state_says_whether_to_drain(target: str, ending: bool) -> None:
     posted: list[Message] = []
-    MetadataWatch(Service(target), Board(), posted.append).step()  # type: ignore[arg-type]
+    MetadataWatch(stands_in(Service(target)), Board(), posted.append).step()
     assert posted == [IdentityFound(IDENTITY), LifecycleSeen(ending)]
 
 
@@ -240,7 +242,7 @@ def test_a_change_is_written_at_once_and_then_only_refreshed(
 ) -> None:
     monkeypatch.setattr("gateway.heartbeat.REFRESH", 0.01)
     records, on = Records(), board(record=RECORD)
-    beat = Heartbeat(records, on, lambda: 1234.5)  # type: ignore[arg-type]
+    beat = Heartbeat(stands_in(records), on, lambda: 1234.5)
     beat.step()
     assert records.written == [replace(RECORD, updated=1234)]
     beat.step()
@@ -249,7 +251,7 @@ def test_a_change_is_written_at_once_and_then_only_refreshed(
 
 def test_a_new_record_wakes_the_heartbeat() -> None:
     records, on = Records(), board(record=RECORD)
-    beat = Heartbeat(records, on, lambda: 1.0)  # type: ignore[arg-type]
+    beat = Heartbeat(stands_in(records), on, lambda: 1.0)
     beat.step()
     thread = threading.Thread(target=beat.step, daemon=True)
     thread.start()
@@ -264,11 +266,11 @@ def test_an_instance_that_does_not_know_itself_writes_nothing(
 ) -> None:
     monkeypatch.setattr("gateway.heartbeat.REFRESH", 0.01)
     records = Records()
-    Heartbeat(records, Board()).step()  # type: ignore[arg-type]
+    Heartbeat(stands_in(records), Board()).step()
     assert records.written == []
 
 
-def test_trouble_is_told_once_and_taken_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_trouble_is_told_once_and_taken_back() -> None:
     answers: list[object] = [
         OSError("away"),
         OSError("away"),
@@ -292,7 +294,6 @@ def test_trouble_is_told_once_and_taken_back(caplog: pytest.LogCaptureFixture) -
         Trouble("part", "internal error: RuntimeError"),
         Trouble("part", ""),
     ]
-    assert "part: well" in caplog.text or True
 
 
 def test_a_poller_ends_when_it_is_asked_to() -> None:
