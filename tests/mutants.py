@@ -1,6 +1,6 @@
 """Breaks the code on purpose, one way at a time; every break must fail a test.
 
-The breaks are data: tests/mutants/ROOM.toml, a file for each room. It works on copies of the tree,
+The breaks are data: tests/mutants/ROOM.toml or ROOM-PART.toml. It works on copies of the tree,
 one for each job, so that several can run at once and nothing of yours is touched.
 
 exit status: 0 all killed, 1 a mutant survived or the tests fail without any, 2 a stale list
@@ -129,7 +129,9 @@ def run(mutants: Sequence[Mutant], jobs: int) -> int:
 def main(argv: Sequence[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__.partition("\n")[0])
-    parser.add_argument("--room", action="append", help="only this room's (repeatable)")
+    parser.add_argument(
+        "--room", action="append", help="only lists of this name, or that start so (repeatable)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("words", nargs="*", help="only those whose description has one of these")
     options = parser.parse_args(argv)
@@ -141,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
     chosen = [
         mutant
         for mutant in mutants
-        if (not options.room or mutant.room in options.room)
+        if (not options.room or mutant.room.startswith(tuple(options.room)))
         and (not options.words or any(word in mutant.what for word in options.words))
     ]
     if not chosen:
