@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import secrets
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+KEY_LENGTH = 32
+"""Bytes."""
 
 _CLAMP_FIRST, _CLAMP_LAST, _SET_LAST = 0xF8, 0x7F, 0x40
 
@@ -21,7 +25,7 @@ class KeyPair:
 
 def generate() -> KeyPair:
     """A new pair from the system's random numbers, clamped as `wg genkey` does (RFC 7748, 5)."""
-    raw = bytearray(X25519PrivateKey.generate().private_bytes_raw())
+    raw = bytearray(secrets.token_bytes(KEY_LENGTH))
     raw[0] &= _CLAMP_FIRST
     raw[-1] = raw[-1] & _CLAMP_LAST | _SET_LAST
     return pair_of(base64.b64encode(raw).decode())

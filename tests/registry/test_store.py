@@ -92,7 +92,11 @@ def test_adding_a_peer_writes_its_six_items_and_no_others(fake: Fake) -> None:
 
 @pytest.mark.parametrize(
     ("name", "number", "why"),
-    [("alice", 2, "there is one of that name"), ("bob", 1, "is or was the key of alice")],
+    [
+        ("alice", 2, "there is one of that name"),
+        ("alice", 1, "there is one of that name"),
+        ("bob", 1, "is or was the key of alice"),
+    ],
 )
 def test_a_name_or_key_in_use_is_refused_and_nothing_is_written(
     fake: Fake, name: str, number: int, why: str
