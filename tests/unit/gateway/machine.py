@@ -1,0 +1,130 @@
+"""A machine made of data: it obeys the commands the agent gives, as the kernel would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unit.gateway.samples import BARE
+
+from effects import Failed
+from gateway.decide import Action, Command, LoadFilter, Observed, SetSysctl
+from gateway.network import Link, Route, Rule
+from gateway.wireguard import Device, DevicePeer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass
+class Machine:
+    """`observed` is its present state; `said` is every action it was given."""
+
+    observed: Observed = BARE
+    said: list[Action] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+    """Scopes whose actions fail."""
+    blind: bool = False
+    """Nothing can be seen of it."""
+
+    def look(self) -> Observed:
+        """What `observe()` returns."""
+        if self.blind:
+            raise Failed(("ip",), None, "")
+        return self.observed
+
+    def carry_out(self, actions: Iterable[Action]) -> dict[str, str]:
+        """What `Actor.carry_out` does."""
+        failed: dict[str, str] = {}
+        for action in actions:
+            if action.scope in failed:
+                continue
+            self.said.append(action)
+            if action.scope in self.broken:
+                failed[action.scope] = "broken"
+                continue
+            self._obey(action)
+        return failed
+
+    def commands(self) -> list[str]:
+        """The commands given so far, as text."""
+        return [" ".join(action.argv) for action in self.said if isinstance(action, Command)]
+
+    def _obey(self, action: Action) -> None:
+        now = self.observed
+        match action:
+            case SetSysctl(name, value):
+                self.observed = replace(now, sysctl={**now.sysctl, name: value})
+            case LoadFilter(filter_):
+                self.observed = replace(now, filter=filter_)
+            case Command(argv):
+                self._run(argv)
+
+    def _run(self, argv: tuple[str, ...]) -> None:  # noqa: C901 - a case a command
+        match argv:
+            case ("ip", "link", "add", name, "type", "wireguard"):
+                assert name not in self.observed.links
+                self._link(name, Link(name, up=False, mtu=1420, addresses=frozenset()))
+                self._device(name, Device(name, "", 0, {}))
+            case ("ip", "link", "delete", name):
+                self._gone(name)
+            case ("ip", "link", "set", name, "mtu", mtu):
+                self._link(name, replace(self.observed.links[name], mtu=int(mtu)))
+            case ("ip", "link", "set", name, "up"):
+                self._link(name, replace(self.observed.links[name], up=True))
+            case ("ip", "address", "replace", address, "dev", name):
+                link = self.observed.links[name]
+                self._link(name, replace(link, addresses=link.addresses | {address}))
+            case ("ip", "address", "delete", address, "dev", name):
+                link = self.observed.links[name]
+                self._link(name, replace(link, addresses=link.addresses - {address}))
+            case ("ip", "-4", "rule", "add", "fwmark", mark, "lookup", table, *_):
+                rule = Rule(int(mark, 16), table)
+                self.observed = replace(self.observed, rules=self.observed.rules | {rule})
+            case ("ip", "-4", "route", "replace", _, "dev", name, "table", table):
+                assert self.observed.links[name].up, "a route needs a link that is up"
+                others = {route for route in self.observed.routes if route.table != table}
+                self.observed = replace(
+                    self.observed, routes=frozenset(others | {Route(table, name)})
+                )
+            case ("wg", "set", name, "private-key", path):
+                public = f"SERVER-{Path(path).name}"
+                self._device(name, replace(self.observed.devices[name], public_key=public))
+            case ("wg", "set", name, "listen-port", port):
+                self._device(name, replace(self.observed.devices[name], port=int(port)))
+            case ("wg", "set", name, *words):
+                self._peers(name, words)
+            case _:
+                raise AssertionError(f"the machine does not know {argv}")
+
+    def _peers(self, name: str, words: list[str]) -> None:
+        peers = dict(self.observed.devices[name].peers)
+        while words:
+            assert words.pop(0) == "peer"
+            key, verb = words.pop(0), words.pop(0)
+            if verb == "remove":
+                del peers[key]
+                continue
+            assert verb == "allowed-ips"
+            allowed = frozenset({words.pop(0)})
+            for other, peer in peers.items():  # an address has one peer: the last to ask for it
+                peers[other] = replace(peer, allowed_ips=peer.allowed_ips - allowed)
+            peers[key] = DevicePeer(key, allowed)
+        self._device(name, replace(self.observed.devices[name], peers=peers))
+
+    def _link(self, name: str, link: Link) -> None:
+        self.observed = replace(self.observed, links={**self.observed.links, name: link})
+
+    def _device(self, name: str, device: Device) -> None:
+        self.observed = replace(self.observed, devices={**self.observed.devices, name: device})
+
+    def _gone(self, name: str) -> None:
+        now = self.observed
+        assert name in now.links
+        self.observed = replace(
+            now,
+            links={key: link for key, link in now.links.items() if key != name},
+            devices={key: device for key, device in now.devices.items() if key != name},
+            routes=frozenset(route for route in now.routes if route.interface != name),
+        )

@@ -1,0 +1,354 @@
+"""The main loop on a machine made of data: what is applied, what is confirmed, what survives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from unit.gateway.machine import Machine
+from unit.gateway.samples import ALICE, BOB, POOL, VPC, head
+
+from gateway import agent as agent_module
+from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent, peer_delta
+from gateway.chrony import Clock
+from gateway.environment import Environment
+from gateway.messages import (
+    ChangesSeen,
+    GatewaysSeen,
+    HeadSeen,
+    IdentityFound,
+    KeyFault,
+    KeyReady,
+    LifecycleSeen,
+    PeersRead,
+    Trouble,
+)
+from gateway.metadata import Identity
+from gateway.paths import Paths
+from gateway.peers import KnownPeers
+from registry.items import Change, Peer, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gateway.messages import Message
+
+ALICE_KEY = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
+BOB_KEY = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBE="
+ENVIRONMENT = Environment(
+    stack="test",
+    region="eu-west-1",
+    table="registry",
+    secret_arn="arn",
+    key_seed=UUID(int=1),
+    port=51820,
+    health_port=9585,
+    metrics_port=9586,
+    mtu=1420,
+    client_pool=POOL,
+    vpc_cidrs=VPC,
+    routed_cidrs=(IPv4Network("10.30.0.0/16"),),
+    peer_to_peer=False,
+    version="ab",
+)
+
+
+def alice(generation: int = 1, expires: int | None = None) -> Peer:
+    return Peer("alice", ALICE_KEY, ALICE, generation=generation, expires=expires)
+
+
+def bob(generation: int) -> Peer:
+    return Peer("bob", BOB_KEY, BOB, generation=generation)
+
+
+class Stage:
+    """An agent on a machine, with both clocks in hand."""
+
+    def __init__(self, directory: Path, machine: Machine | None = None) -> None:
+        self.machine = machine or Machine()
+        self.monotonic, self.wall = 1000.0, 1_700_000_000.0
+        (directory / "boot_id").write_text("boot\n")
+        paths = Paths(state=directory, boot_id=directory / "boot_id", sysctl=directory)
+        self.agent = Agent(
+            ENVIRONMENT,
+            paths,
+            look_at_clock=lambda: Clock(synchronised=True),
+            wall=lambda: self.wall,
+            monotonic=lambda: self.monotonic,
+        )
+        self.agent._actor.carry_out = self.machine.carry_out
+
+    def hear(self, *messages: Message) -> None:
+        for message in messages:
+            self.agent.post(message)
+        self.agent.turn()
+
+    def tick(self, seconds: float = LOOK_EVERY) -> None:
+        """Time passes, and the loop runs."""
+        self.monotonic += seconds
+        self.wall += seconds
+        self.agent.post(Trouble("nothing", ""))
+        self.agent.turn()
+
+    def healthy(self, slot: int = 0) -> bool:
+        return self.agent.board.status.verdicts[slot].healthy
+
+    @property
+    def applied(self) -> int:
+        return self.agent.board.status.applied
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+    """Makes agents that share one state directory, as restarts do."""
+    made: list[Stage] = []
+    monkeypatch.setattr(agent_module, "kernel_has_wireguard", lambda: True)
+    monkeypatch.setattr(agent_module, "observe", lambda *_, **__: made[-1].machine.look())
+    monkeypatch.setattr(
+        "gateway.keys.public_key_of", lambda text: text.strip().replace("PRIVATE", "SERVER")
+    )
+
+    def make(machine: Machine | None = None) -> Stage:
+        made.append(Stage(tmp_path, machine))
+        files = made[-1].agent.key_files
+        files._derive = lambda text: text.strip().replace("PRIVATE", "SERVER")
+        made[-1].agent.start()
+        return made[-1]
+
+    return make
+
+
+def key(on: Stage, generation: int) -> KeyReady:
+    """The message of a key that is on disk."""
+    on.agent.key_files.keep(generation, f"PRIVATE-{generation}")
+    return KeyReady(generation, f"SERVER-{generation}")
+
+
+def served(on: Stage, *generations: int) -> Stage:
+    """A gateway with these generations and alice."""
+    known = KnownPeers("e", 1, {"alice": alice()})
+    on.hear(HeadSeen(head(1, *generations), on.monotonic), PeersRead(known, ()))
+    on.hear(*(key(on, generation) for generation in generations))
+    return on
+
+
+def test_a_gateway_comes_up_step_by_step(stage: Callable[..., Stage]) -> None:
+    on = stage()
+    assert not on.healthy()
+    on.hear(HeadSeen(head(1, 7), on.monotonic), PeersRead(KnownPeers("e", 1), ()))
+    assert on.machine.observed.devices == {}
+    assert not on.healthy()
+    on.hear(key(on, 7))
+    assert on.healthy(0)
+    assert on.healthy(1)
+    assert on.applied == 1
+
+
+def test_a_new_peer_is_one_command_and_no_look_at_the_machine(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.machine.said.clear()
+    on.machine.blind = True
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)),)))
+    assert on.machine.commands() == [f"wg set wg0 peer {BOB_KEY} allowed-ips 100.96.0.6/32"]
+    assert on.applied == 2
+
+
+def test_a_revocation_is_one_command_on_each_interface(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7, 8)
+    on.machine.said.clear()
+    on.hear(ChangesSeen("e", (Change(2, "remove", alice()),)))
+    assert on.machine.commands() == [
+        f"wg set {name} peer {ALICE_KEY} remove" for name in ("wg0", "wg1")
+    ]
+    assert on.applied == 2
+
+
+def test_a_change_that_could_not_be_applied_is_not_confirmed(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7, 8)
+    on.machine.broken = {"wg1"}
+    on.hear(ChangesSeen("e", (Change(2, "remove", alice()),)))
+    assert on.applied == 1
+    assert on.agent.board.status.faults == ("wg1: broken",)
+    on.tick(0.1)
+    assert on.applied == 1
+    on.machine.broken = set()
+    on.tick()
+    assert on.applied == 2
+    assert on.agent.board.status.faults == ()
+
+
+def test_an_interface_that_cannot_be_made_holds_no_confirmation_up(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage()
+    on.machine.broken = {"wg1"}
+    served(on, 7, 8)
+    assert on.applied == 1, "nothing passes through an interface that is not there"
+    assert not on.healthy(0), "it has taken no traffic yet and does not serve everything"
+
+
+def test_a_gap_is_not_confirmed(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)), Unreadable("change/3", "x", 3))))
+    assert on.applied == 2
+    assert on.agent.board.status.state.needs_full
+    assert on.agent.board.status.unreadable == 1
+
+
+def test_a_peer_expires_by_the_gateways_own_clock(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    until = int(on.wall) + 60
+    on.hear(ChangesSeen("e", (Change(2, "put", alice(2, expires=until)),)))
+    assert ALICE_KEY in on.machine.observed.devices["wg0"].peers
+    on.tick(59)
+    assert ALICE_KEY in on.machine.observed.devices["wg0"].peers
+    on.tick(1.5)
+    assert ALICE_KEY not in on.machine.observed.devices["wg0"].peers
+
+
+def test_after_a_restart_nothing_is_touched_and_everything_is_served_without_aws(
+    stage: Callable[..., Stage],
+) -> None:
+    machine = Machine()
+    on = served(stage(machine), 7, 8)
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)),)))
+    machine.said.clear()
+    again = stage(machine)
+    assert machine.said == []
+    assert again.healthy(0)
+    assert again.healthy(1)
+    assert again.applied == 2
+    assert again.agent.board.status.state.needs_full
+
+
+def test_after_a_reboot_the_last_known_set_is_served_without_aws(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)), Change(3, "remove", alice()))))
+    again = stage(Machine())
+    assert list(again.machine.observed.devices["wg0"].peers) == [BOB_KEY]
+    assert again.healthy()
+    assert again.applied == 3
+
+
+def test_a_cached_key_is_served_until_the_registry_says_otherwise(
+    stage: Callable[..., Stage],
+) -> None:
+    served(stage(), 7)
+    again = stage(Machine())
+    assert again.agent.board.status.state.unverified() == (7,)
+    again.hear(KeyFault(7, "the registry names another one", refused=True))
+    assert again.machine.observed.devices == {}
+    assert not again.healthy(0)
+    assert "key generation 7: the registry names another one" in again.agent.board.status.faults
+
+
+def test_a_retired_generation_is_down_its_key_deleted_and_the_other_one_untouched(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7, 8)
+    on.machine.said.clear()
+    on.hear(HeadSeen(head(1, 8), on.monotonic))
+    assert on.machine.commands() == ["ip link delete wg0"]
+    assert not on.agent.key_files.path(7).exists()
+    assert on.agent.key_files.path(8).exists()
+
+
+def test_a_jump_keeps_what_is_served_also_after_a_restart(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.hear(HeadSeen(head(1, 9), on.monotonic))
+    assert on.healthy(0)
+    assert "a jump" in on.agent.board.status.faults[0]
+    again = stage(Machine())
+    again.hear(HeadSeen(head(1, 9), again.monotonic))
+    assert again.machine.observed.devices["wg0"].public_key == "SERVER-7"
+
+
+def test_clients_reach_what_both_the_launch_template_and_control_allow(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage()
+    assert on.machine.observed.filter is not None
+    assert on.machine.observed.filter.reach == (), "nothing before the control item is known"
+    served(on, 7)
+    assert on.machine.observed.filter.reach == VPC
+
+
+def test_gateways_that_come_and_go_are_in_the_filter_and_survive_a_restart(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    other = IPv4Address("10.20.0.11")
+    on.hear(GatewaysSeen(frozenset({other})))
+    assert on.machine.observed.filter is not None
+    assert other in on.machine.observed.filter.gateways
+    again = stage(Machine())
+    assert again.machine.observed.filter is not None
+    assert other in again.machine.observed.filter.gateways
+
+
+def test_an_instance_that_is_to_end_fails_health_first_and_goes_down_later(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(LifecycleSeen(ending=True))
+    assert not on.healthy(0)
+    assert not on.healthy(1)
+    on.tick(DRAIN_SECONDS - 1)
+    assert "wg0" in on.machine.observed.devices
+    assert not on.agent.board.status.drained
+    on.tick(LOOK_EVERY)
+    assert on.machine.observed.devices == {}
+    assert on.agent.board.status.drained
+
+
+def test_a_machine_that_cannot_be_looked_at_is_not_healthy_and_comes_back(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.machine.blind = True
+    on.tick()
+    assert not on.healthy()
+    on.machine.blind = False
+    on.tick(1)
+    assert on.healthy()
+
+
+def test_what_is_lost_on_the_machine_is_put_back_at_the_next_look(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.machine.observed = replace(on.machine.observed, filter=None)
+    on.tick()
+    assert on.machine.observed.filter is not None
+    assert on.healthy()
+
+
+def test_the_record_says_what_is_in_force(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    assert on.agent.board.status.record is None
+    on.hear(IdentityFound(Identity("i-1", "1", "eu-west-1", "eu-west-1a", "10.20.0.10")))
+    record = on.agent.board.status.record
+    assert record is not None
+    assert record.keys == {7: "SERVER-7"}
+    assert (record.applied, record.epoch, record.boot_id) == (1, "e", "boot")
+    assert (record.address, record.zone, record.version) == ("10.20.0.10", "eu-west-1a", "ab")
+    on.hear(HeadSeen(head(1, 7, 8), on.monotonic))
+    record = on.agent.board.status.record
+    assert record is not None
+    assert record.keys == {7: "SERVER-7"}, "8 is wanted and not served"
+
+
+def test_the_difference_of_two_sets_names_only_what_changed() -> None:
+    changes = peer_delta({"A": ALICE, "B": BOB}, {"B": BOB, "C": ALICE})
+    assert changes.remove == ("A",)
+    assert changes.put == (("C", ALICE),)
+    assert peer_delta({"A": ALICE}, {"A": BOB}).put == (("A", BOB),)
+    assert not peer_delta({"A": ALICE}, {"A": ALICE})
