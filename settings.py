@@ -71,6 +71,7 @@ class AdoptedVpc:
     public_subnet_ids: tuple[str, ...]
     gateway_subnet_ids: tuple[str, ...]
     route_table_ids: tuple[str, ...]
+    """The tables that lead to what clients reach. Nothing is put into them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,9 +129,7 @@ def run(mutants: Sequence[Mutant], jobs: int) -> int:
 def main(argv: Sequence[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--room", action="append", help="only lists of this name, or that start so (repeatable)"
-    )
+    parser.add_argument("--room", action="append", help="only lists whose name starts so")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("words", nargs="*", help="only those whose description has one of these")
     options = parser.parse_args(argv)

@@ -148,6 +148,12 @@ def test_an_adopted_vpc_gets_nothing_but_what_must_stand_in_it() -> None:
         assert {d.inputs["vpcId"] for d in plan.of(kind)} == {"vpc-0123456789abcdef0"}
 
 
+def test_the_program_is_wiring_and_settings_alone_reads_configuration() -> None:
+    assert len((plans.ROOT / "__main__.py").read_text().splitlines()) < 80
+    for path in [plans.ROOT / "__main__.py", *(plans.ROOT / "components").glob("*.py")]:
+        assert "Config(" not in path.read_text(), path
+
+
 def test_wrong_settings_stop_the_program_before_it_declares_anything() -> None:
     with pytest.raises(WrongSettings, match="amiId"):
         plans.build("dev", preview=True, change={"gatepair:amiId": ""})
