@@ -51,6 +51,7 @@ SERVICES: Sequence[SERVICE_NAMES] = (
 )
 """Loaded before the cloud says it is ready; any other one on its first call."""
 _BACKLOG = 128
+_LOG = logging.getLogger(__name__)
 
 
 def start(*, timeout: float = 60.0, alone: bool = False) -> process.Process:
@@ -79,7 +80,7 @@ class _Handler(MotoRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         if str(code).startswith("5"):
-            super().log_request(code, size)
+            _LOG.error("%s: %s, %s bytes", self.requestline, code, size)
 
 
 def application() -> DomainDispatcherApplication:
