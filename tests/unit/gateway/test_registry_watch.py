@@ -232,3 +232,20 @@ def test_an_unreadable_item_is_logged_once_in_a_while(
     gateway.board.publish(Status(state=gateway.state))
     gateway.step()
     assert len([r for r in caplog.records if "peer/broken" in r.getMessage()]) == 3
+
+
+def test_a_restored_registry_is_noticed_before_the_main_thread_has_heard_of_it(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.registry_watch.TAKEN_OVER_WITHIN", 0.0)
+    table.put("alice")
+    gateway = Gateway(table)
+    gateway.step()
+    posted: list[Message] = []
+    watch = RegistryWatch(stands_in(table), gateway.board, posted.append, lambda: gateway.clock)
+    watch.step()
+    table.epoch = "f"
+    table.put("bob")
+    posted.clear()
+    watch.step()
+    assert [type(message) for message in posted] == [HeadSeen, PeersRead]
