@@ -172,5 +172,5 @@ def _as_interrupt(*_: object) -> None:
 
 
 def _tell(code: int, message: str) -> int:
-    sys.stderr.write(f"lab: {message}\n")
+    sys.stderr.write(f"lab: {message.removeprefix('lab: ')}\n")
     return code

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 PEERS = paths.CHECKOUT / "scripts" / "peers"
 KNOWN_DEADLINE = 10.0
 """Seconds for every gateway to apply a new peer; a handshake before that is lost and costs five."""
+
+_PEERS_DEADLINE = 60.0
 
 # wireguard-go's control sockets are files, and `wg` shows whatever is there: each client has a
 # directory of its own. `ip netns exec` has just made the mount namespace in which this happens.
@@ -61,7 +62,7 @@ class Tunnel:
         check: bool = True,
     ) -> Ran:
         """Run `words` as the client, and wait."""
-        env = {**os.environ, process.MARK: f"{paths.root()}:client-{self.client.name}"}
+        env = process.mark(f"client-{self.client.name}")
         return run(self.command(words), stdin=stdin, timeout=timeout, check=check, env=env)
 
 
@@ -85,6 +86,7 @@ def up(name: str, known: Callable[[], bool]) -> Tunnel:
     edge.client_name(name)
     config = config_file(name)
     config.parent.mkdir(mode=0o700, exist_ok=True)
+    process.outlast(f"peers-{name}", timeout=_PEERS_DEADLINE)
     if not config.exists():
         _add_peer(name, config)
         # The clients that the caller waits for should not begin with a lost handshake
@@ -92,6 +94,8 @@ def up(name: str, known: Callable[[], bool]) -> Tunnel:
             process.await_condition(
                 "every gateway knows the peer", known, timeout=KNOWN_DEADLINE, interval=0.1
             )
+    if not _record(config).exists():
+        write_atomic(_record(config), json.dumps({"sha256": _digest(config)}))
     tunnel = Tunnel(edge.create_client(name), config)
     if not is_up(tunnel):
         tunnel.run(["wg-quick", "up", str(config)])
@@ -138,12 +142,11 @@ def unchanged(tunnel: Tunnel) -> bool:
 def _add_peer(name: str, config: Path) -> None:
     command = [sys.executable, str(PEERS), "--stack", "lab", "add", name, "--out", str(config)]
     try:
-        run(command)
+        run(command, timeout=_PEERS_DEADLINE, env=process.mark(f"peers-{name}"))
     except Failed as err:
         raise Refusal(
             f"client {name}", err.stderr.strip().removeprefix("peers: "), "take another name"
         ) from err
-    write_atomic(_record(config), json.dumps({"sha256": _digest(config)}))
 
 
 def _record(config: Path) -> Path:

@@ -132,6 +132,21 @@ def strays() -> list[Process]:
     return sorted(found, key=lambda process: (process.name, process.pid))
 
 
+def mark(name: str) -> dict[str, str]:
+    """The environment of a child that is found again as `name`, should its parent be killed."""
+    return {**os.environ, MARK: f"{paths.root()}:{name}"}
+
+
+def outlast(name: str, *, timeout: float) -> None:
+    """Wait for what a killed command left running as `name`; end it after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    for process in strays():
+        if process.name == name:
+            while alive(process) and time.monotonic() < end:
+                time.sleep(0.05)
+            end_process(process)
+
+
 def alive(process: Process) -> bool:
     """Whether that very process still runs (a zombie does not)."""
     child = _children.get(process.pid)

@@ -95,7 +95,8 @@ def alone(what: str) -> Generator[None]:
 
 def up(stack_file: Path | None, say: Say) -> proofs.Scene:
     """Bring the lab up, or what of it is missing; returns who takes part in the proofs."""
-    if process.find(cloud.NAME) is None and (paths.run().exists() or netns.names()):
+    if process.find(cloud.NAME) is None and _begun():
+        # With the cloud went all that the rest was made by
         say("clearing what a former run left")
         _complain(clear())
     paths.prepare()
@@ -124,7 +125,10 @@ def deploy(stack_file: Path | None) -> str:
     command = process.daemon("deploy", "--json")
     if stack_file is not None:
         command += ["--stack-file", str(stack_file.resolve())]
-    done = run(command, timeout=_DEPLOY_DEADLINE, check=False, cwd=paths.CHECKOUT)
+    # One at a time: a former command may have been killed, and not what it had started
+    process.outlast("deploy", timeout=_DEPLOY_DEADLINE)
+    env = process.mark("deploy")
+    done = run(command, timeout=_DEPLOY_DEADLINE, check=False, cwd=paths.CHECKOUT, env=env)
     if done.status == 2:  # noqa: PLR2004 - the program's own word for refused input
         raise Refusal("the program", done.stderr.strip().removeprefix("deploy: "), "")
     if done.status != 0:
@@ -195,6 +199,11 @@ def leftovers() -> list[str]:
     if paths.run().exists():
         found.append(str(paths.run()))
     return found
+
+
+def _begun() -> bool:
+    files = (paths.state(), paths.cloud(), *paths.pids().glob("*"))
+    return bool(netns.names()) or any(path.exists() for path in files)
 
 
 def _complain(left: Sequence[str]) -> None:
