@@ -446,6 +446,16 @@ def test_ctrl_c_before_the_key_is_printed_waits_for_it(
     assert keys.pair_of(private_in(run.stdout)).public == peer.public_key
 
 
+def test_a_missing_package_is_named_with_the_cure(
+    peers: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("segno", "client.qr", "client.enrolment"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not there
+    run = peers("add", "alice", "--qr")
+    assert run.status == 1
+    assert "is not installed; run scripts/install" in run.stderr
+
+
 # ------------------------------------------------------------------ reading
 
 
