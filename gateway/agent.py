@@ -30,7 +30,7 @@ from gateway.peer_cache import PeerCache, ServedCache
 from gateway.peers import Admitted, KnownPeers, admitted
 from gateway.state import State, receive
 from gateway.status import Board, Status
-from gateway.wireguard import PeerChanges
+from gateway.wireguard import DumpReader, PeerChanges
 from registry.items import Change, GatewayRecord, Unreadable
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Agent:
         self._decider = decider or Decider()
         self._look_at_clock, self._wall, self._monotonic = look_at_clock, wall, monotonic
         self._queue: queue.Queue[Message] = queue.Queue()
-        self._memory = FilterMemory()
+        self._memory, self._dumps = FilterMemory(), DumpReader()
         self._actor = Actor(paths, self._memory, lambda: notify.notify(notify.ALIVE))
         self._peer_cache, self._served_cache = PeerCache(paths.state), ServedCache(paths.state)
         self._sysctl = sysctl.parse(paths.sysctl_wanted.read_text())
@@ -321,6 +321,7 @@ class Agent:
                     self.environment.client_pool,
                     self.paths,
                     self._memory,
+                    self._dumps,
                     kernel_wireguard=self._kernel_wireguard,
                 )
                 desired = self._desired(own_addresses(dict(observed.links), INTERFACES))

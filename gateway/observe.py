@@ -48,7 +48,12 @@ def kernel_has_wireguard() -> bool:
 
 
 def observe(
-    pool: IPv4Network, paths: Paths, memory: FilterMemory, *, kernel_wireguard: bool
+    pool: IPv4Network,
+    paths: Paths,
+    memory: FilterMemory,
+    dumps: wireguard.DumpReader,
+    *,
+    kernel_wireguard: bool,
 ) -> Observed:
     """The machine as it is now. Raises `effects.Failed` or `ValueError` when it cannot be seen."""
 
@@ -58,7 +63,7 @@ def observe(
     wanted = sysctl.parse(paths.sysctl_wanted.read_text())
     return Observed(
         links=network.parse_links(answer(network.ADDRESSES)),
-        devices=wireguard.parse_dump(answer(wireguard.DUMP)),
+        devices=dumps.read(answer(wireguard.DUMP)),
         rules=network.parse_rules(answer(network.RULES)),
         routes=network.parse_routes(answer(network.show_routes(pool))),
         sysctl=sysctl.observe(wanted, paths.sysctl),

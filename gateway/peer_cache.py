@@ -1,8 +1,9 @@
 """The known peers on disk, so that a restart without AWS serves the last known set.
 
-`peers.json` is the whole set at one generation, `peers.journal` has the changes since, a line each,
-on disk before they count as applied: a peer whose revocation was confirmed does not come back. The
-lines are in the registry's own attribute form, read back by the registry's own parser.
+`peers.set` is the whole set at one generation: a line that says which, then a line for each peer.
+`peers.journal` has the changes since, on disk before they count as applied: a peer whose revocation
+was confirmed does not come back. The lines are JSON in the registry's own attribute form, read back
+by the registry's own parser; lines, and not one document, because the set may be large.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from effects import write_atomic
 from gateway.peers import KnownPeers, advance
@@ -30,13 +31,13 @@ class PeerCache:
     """Files in the agent's state directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._whole, self._journal = directory / "peers.json", directory / "peers.journal"
+        self._whole, self._journal = directory / "peers.set", directory / "peers.journal"
         self._lines = 0
 
     def load(self) -> KnownPeers | None:
         """The last known set; None when there is none that can be trusted."""
         try:
-            known = _known(json.loads(self._whole.read_text()))
+            known = _known(self._whole.read_text())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, ItemError) as err:
@@ -81,25 +82,32 @@ class PeerCache:
 
     def replace(self, known: KnownPeers) -> None:
         """Write the whole set. The older journal is harmless until it is gone: it is in the set."""
-        document = {
+        head = {
             "epoch": known.epoch,
             "generation": known.generation,
             "unreadable": known.unreadable,
-            "peers": [peer.to_item() for peer in known.peers.values()],
+            "peers": len(known.peers),
         }
-        write_atomic(self._whole, json.dumps(document), mode=0o600)
+        lines = [json.dumps(head)]
+        lines += (json.dumps(peer.to_item()) for peer in known.peers.values())
+        write_atomic(self._whole, "\n".join(lines) + "\n", mode=0o600)
         _sync_directory(self._whole.parent)
         self._journal.unlink(missing_ok=True)
         self._lines = 0
 
 
-def _known(document: dict[str, Any]) -> KnownPeers:
-    peers = (Peer.from_item(item) for item in document["peers"])
+def _known(text: str) -> KnownPeers:
+    first, *lines = text.splitlines() or [""]
+    head = json.loads(first)
+    found = (Peer.from_item(json.loads(line)) for line in lines)
+    peers = {peer.name: peer for peer in found}
+    if len(peers) != head["peers"]:
+        raise ValueError(f"{len(peers)} peers where {head['peers']} are due")
     return KnownPeers(
-        epoch=document["epoch"],
-        generation=int(document["generation"]),
-        peers={peer.name: peer for peer in peers},
-        unreadable=int(document["unreadable"]),
+        epoch=head["epoch"],
+        generation=int(head["generation"]),
+        peers=peers,
+        unreadable=int(head["unreadable"]),
     )
 
 

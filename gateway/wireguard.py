@@ -5,6 +5,7 @@ A private key never stands in a command: `wg set` reads it from a file that only
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,12 @@ _DEVICE_FIELDS = 5
 _PEER_FIELDS = 9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DevicePeer:
-    """A peer as the device has it."""
+    """A peer as the device has it. There may be thousands: it is kept small."""
 
     public_key: str
-    allowed_ips: frozenset[str]
+    allowed_ips: tuple[str, ...]
     endpoint: str = ""
     latest_handshake: int = 0
     """Epoch seconds; 0 is never."""
@@ -67,11 +68,28 @@ def parse_dump(text: str) -> dict[str, Device]:
     return {name: Device(name, key, port, peers[name]) for name, (key, port) in heads.items()}
 
 
+class DumpReader:
+    """Parses dumps; one that is the same as the last one, as on an idle gateway, costs little.
+
+    It remembers a digest and not the text, which has the private keys in it.
+    """
+
+    def __init__(self) -> None:
+        self._digest, self._devices = b"", dict[str, Device]()
+
+    def read(self, text: str) -> dict[str, Device]:
+        """The devices in it. Raises `ValueError`."""
+        digest = hashlib.sha256(text.encode()).digest()
+        if digest != self._digest:
+            self._devices, self._digest = parse_dump(text), digest
+        return self._devices
+
+
 def _peer(words: list[str]) -> DevicePeer:
     public_key, _preshared, endpoint, allowed, handshake, received, sent, _keepalive = words
     return DevicePeer(
         public_key=public_key,
-        allowed_ips=frozenset() if allowed == "(none)" else frozenset(allowed.split(",")),
+        allowed_ips=() if allowed == "(none)" else tuple(sorted(allowed.split(","))),
         endpoint="" if endpoint == "(none)" else endpoint,
         latest_handshake=int(handshake),
         received=int(received),
@@ -98,7 +116,7 @@ def differences(wanted: Mapping[str, IPv4Address], there: Mapping[str, DevicePee
         put=tuple(
             (key, address)
             for key, address in wanted.items()
-            if key not in there or there[key].allowed_ips != {f"{address}/32"}
+            if key not in there or there[key].allowed_ips != (f"{address}/32",)
         ),
     )
 

@@ -107,10 +107,11 @@ class Machine:
                 del peers[key]
                 continue
             assert verb == "allowed-ips"
-            allowed = frozenset({words.pop(0)})
+            allowed = words.pop(0)
             for other, peer in peers.items():  # an address has one peer: the last to ask for it
-                peers[other] = replace(peer, allowed_ips=peer.allowed_ips - allowed)
-            peers[key] = DevicePeer(key, allowed)
+                rest = tuple(ip for ip in peer.allowed_ips if ip != allowed)
+                peers[other] = replace(peer, allowed_ips=rest)
+            peers[key] = DevicePeer(key, (allowed,))
         self._device(name, replace(self.observed.devices[name], peers=peers))
 
     def _link(self, name: str, link: Link) -> None:

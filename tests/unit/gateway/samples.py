@@ -87,7 +87,7 @@ def serving(*generations: int) -> Observed:
     for plan in map(slot_plan, generations):
         name = plan.interface
         links[name] = Link(name, up=True, mtu=1420, addresses=frozenset({"100.96.0.1/32"}))
-        peers = {key: DevicePeer(key, frozenset({f"{ip}/32"})) for key, ip in PEERS.items()}
+        peers = {key: DevicePeer(key, (f"{ip}/32",)) for key, ip in PEERS.items()}
         devices[name] = Device(name, plan.public_key, plan.port, peers)
         routes |= {Route(network.table_of(plan.slot), name)}
     if generations:

@@ -30,7 +30,7 @@ def found(rng: random.Random) -> Observed:
         if name in links and rng.random() < 0.9:
             key = rng.choice(["", "SERVER-7", "SERVER-8", "SERVER-9", "FOREIGN"])
             peers = {
-                peer: DevicePeer(peer, frozenset(rng.sample(["100.96.0.5/32", "10.0.0.0/8"], 1)))
+                peer: DevicePeer(peer, tuple(rng.sample(["100.96.0.5/32", "10.0.0.0/8"], 1)))
                 for peer in rng.sample(["KEY-alice", "KEY-bob", "KEY-eve"], rng.randrange(4))
             }
             devices[name] = Device(name, key, rng.choice([0, 51820, 51821]), peers)

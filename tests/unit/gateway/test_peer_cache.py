@@ -43,9 +43,18 @@ def test_without_files_nothing_is_known(tmp_path: Path) -> None:
     assert PeerCache(tmp_path).load() is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"epoch": "e"}', '{"peers": [{}]}'])
+HEAD = '{"epoch": "e", "generation": 1, "unreadable": 0, "peers": 1}'
+
+
+@pytest.mark.parametrize("rest", ["", "\n{}", "\n{"])
+def test_a_set_with_a_peer_missing_or_damaged_counts_as_none(tmp_path: Path, rest: str) -> None:
+    (tmp_path / "peers.set").write_text(HEAD + rest)
+    assert PeerCache(tmp_path).load() is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"epoch": "e"}'])
 def test_a_damaged_set_counts_as_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "peers.json").write_text(text)
+    (tmp_path / "peers.set").write_text(text)
     assert PeerCache(tmp_path).load() is None
 
 
@@ -65,8 +74,8 @@ def test_changes_of_another_epoch_are_not_applied(tmp_path: Path) -> None:
     cache = PeerCache(tmp_path)
     cache.replace(KnownPeers("old", 4))
     grow(cache, KnownPeers("old", 4), change(5))
-    (tmp_path / "peers.json").write_text(
-        json.dumps({"epoch": "new", "generation": 4, "unreadable": 0, "peers": []})
+    (tmp_path / "peers.set").write_text(
+        json.dumps({"epoch": "new", "generation": 4, "unreadable": 0, "peers": 0})
     )
     assert PeerCache(tmp_path).load() == KnownPeers("new", 4)
 

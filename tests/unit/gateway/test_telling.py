@@ -35,8 +35,8 @@ STATUS = Status(
             "K7",
             51820,
             {
-                "PUB": DevicePeer("PUB", frozenset({"100.96.0.5/32"}), "", 1000, 10, 20),
-                "OLD": DevicePeer("OLD", frozenset({"100.96.0.6/32"}), "", 100, 0, 0),
+                "PUB": DevicePeer("PUB", ("100.96.0.5/32",), "", 1000, 10, 20),
+                "OLD": DevicePeer("OLD", ("100.96.0.6/32",), "", 100, 0, 0),
             },
         )
     },
