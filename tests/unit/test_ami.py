@@ -88,6 +88,7 @@ def test_an_image_that_is_pinned_already_is_no_change(root: Path) -> None:
     [
         ("config:\n  aws:region: x\n", "config:\n  gatepair:amiId: ami-1\n  aws:region: x\n"),
         ("config:\n  gatepair:amiId:\n  a:b: c\n", "config:\n  gatepair:amiId: ami-1\n  a:b: c\n"),
+        ("config:\n  gatepair:amiId: ami-0 # why\n", "config:\n  gatepair:amiId: ami-1 # why\n"),
         ("config:\n  gatepair:amiId: 'ami-0' # why\n", "config:\n  gatepair:amiId: ami-1 # why\n"),
         ('config:\n  gatepair:amiId: "ami-0"\n', "config:\n  gatepair:amiId: ami-1\n"),
     ],
