@@ -153,6 +153,8 @@ class Agent:
         before = self._state
         self._receive_all()
         self._note_ending()
+        if not self._clock.synchronised:
+            self._clock = self._look_at_clock()  # health waits for it
         if self._state is not before:
             self._remember(before)
         self._act()

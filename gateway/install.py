@@ -29,6 +29,7 @@ PLACES = (
     Place("gatepair-wireguard-go@.service", "etc/systemd/system", "gatepair-wireguard-go@.service"),
     Place("gatepair.sources", "etc/chrony/sources.d", "gatepair.sources"),
     Place("gatepair.sysctl.conf", "etc/sysctl.d", "60-gatepair.conf"),
+    Place("gatepair.networkd.conf", "etc/systemd/networkd.conf.d", "gatepair.conf"),
     Place("gatepair.modules.conf", "etc/modules-load.d", "gatepair.conf"),
 )
 
@@ -48,23 +49,23 @@ def put_in_place(root: Path = Path("/"), units: Path = UNITS) -> list[str]:
 
 
 def main() -> int:
-    """Install, then start. The agent comes first: the rest can be done while it boots."""
+    """Install, then start. The clock comes first: it takes seconds, and health waits for it."""
     written = put_in_place()
-    run(("systemctl", "daemon-reload"))
-    run(("systemctl", "enable", AGENT))
+    _try("chronyc", "reload", "sources")
+    _try("systemctl", "start", "--no-block", "chrony.service")
+    # a container may refuse these two; the machine outside has then seen to them
+    _try("systemctl", "restart", "systemd-modules-load.service")
+    _try("systemctl", "restart", "systemd-sysctl.service")
+    run(("systemctl", "enable", AGENT))  # makes systemd read the new units, too
     run(("systemctl", "restart" if AGENT in written else "start", "--no-block", AGENT))
-    # each may be refused in a container, where the machine outside has seen to it
-    for command in (
-        ("systemctl", "restart", "systemd-modules-load.service"),
-        ("systemctl", "restart", "systemd-sysctl.service"),
-        ("systemctl", "enable", "--now", "chrony.service"),
-        ("chronyc", "reload", "sources"),
-    ):
-        try:
-            run(command, timeout=30)
-        except Failed as err:
-            sys.stderr.write(f"gatepair-install: {err}\n")
     return 0
+
+
+def _try(*command: str) -> None:
+    try:
+        run(command)
+    except Failed as err:
+        sys.stderr.write(f"gatepair-install: {err}\n")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python agent_process.py DIRECTORY
 
 The directory holds environment.json and is the agent's state. WireGuard runs in user space without
-systemd, the metadata service is on loopback, and the clock counts as synchronised.
+systemd, the metadata service is on loopback, the clock counts as synchronised, draining is short.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from gateway import agent as agent_module
 from gateway import aws, environment
 from gateway.__main__ import end_on_signals, log_to_journal, serve
 from gateway.agent import Agent
@@ -20,12 +21,15 @@ from gateway.metadata import Metadata
 from gateway.paths import Paths, Userspace
 
 METADATA_PORT = 1338
+DRAIN_SECONDS = 4.0
+"""There is no load balancer whose checks have to notice."""
 
 if __name__ == "__main__":
     log_to_journal()
     root = Path(sys.argv[1])
     paths = Paths(environment=root / "environment.json", state=root)
     settings = environment.read(paths.environment)
+    agent_module.DRAIN_SECONDS = DRAIN_SECONDS
     # it goes to the background by itself, but keeps the pipes it was given
     start = ("sh", "-c", "exec wireguard-go {} </dev/null >/dev/null 2>&1")
     userspace = Userspace(start=start, stop=("ip", "link", "delete", "{}"))
