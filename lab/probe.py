@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
+import re
 import socket
 import time
-from typing import TYPE_CHECKING
 
 from lab import health, netns
 from lab.health import Check, Outcome
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 USER_AGENT = "ELB-HealthChecker/2.0"
 _REFUSED = Outcome(health.FAILED, "Health checks failed")
 _TIMED_OUT = Outcome(health.TIMEOUT, "Request timed out")
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
+_LINE_LIMIT = 4096
 
 
 def probe(namespace: str, source: str, address: str, port: int, check: Check) -> Outcome:
@@ -30,22 +28,26 @@ def probe(namespace: str, source: str, address: str, port: int, check: Check) ->
             link.connect((address, port))
             if check.protocol == "TCP":
                 return Outcome()
-            return _ask(link, check, f"{address}:{port}", lambda: end - time.monotonic())
+            head = f"GET {check.path} HTTP/1.1\r\nHost: {address}:{port}\r\n"
+            link.sendall(f"{head}User-Agent: {USER_AGENT}\r\nConnection: close\r\n\r\n".encode())
+            status = _STATUS.match(_first_line(link, end))
     except TimeoutError:
         return _TIMED_OUT
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return _REFUSED
+    return health.judge_status(check.matcher, int(status[1])) if status else _REFUSED
 
 
-def _ask(link: socket.socket, check: Check, host: str, left: Callable[[], float]) -> Outcome:
-    remaining = left()
-    if remaining <= 0:
-        raise TimeoutError
-    link.settimeout(remaining)
-    asked = http.client.HTTPConnection(host)
-    asked.sock = link
-    asked.request("GET", check.path, headers={"User-Agent": USER_AGENT, "Connection": "close"})
-    status = asked.getresponse().status
-    if left() <= 0:
-        raise TimeoutError
-    return health.judge_status(check.matcher, status)
+def _first_line(link: socket.socket, end: float) -> bytes:
+    """What was sent up to the first end of a line; each receive has what is left of the time."""
+    line = b""
+    while b"\n" not in line and len(line) < _LINE_LIMIT:
+        left = end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        link.settimeout(left)
+        data = link.recv(_LINE_LIMIT)
+        if not data:
+            break
+        line += data
+    return line
