@@ -13,7 +13,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from effects import Refusal
 from lab import aws, netns, process, vpc
@@ -157,11 +157,11 @@ async def _source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 class _Datagrams(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        # Of every event loop's making, and not each of them says so by its class
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if isinstance(self._transport, asyncio.DatagramTransport):
-            self._transport.sendto(data, addr)
+        self._transport.sendto(data, addr)
 
 
 async def _listen(port: int, answer: Any) -> asyncio.Server:

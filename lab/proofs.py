@@ -53,7 +53,6 @@ class Scene:
     tunnels: tuple[Tunnel, ...]
     host: IPv4Address
     addresses: tuple[str, ...]
-    port: int
     mtu: int
 
 
@@ -117,12 +116,14 @@ def through(tunnel: Tunnel, address: str, scene: Scene) -> str:
     peer, _, allowed = tunnel.run(["wg", "show", tunnel.interface, "allowed-ips"]).stdout.partition(
         "\t"
     )
-    keepalive = _keepalive(tunnel)
+    keepalive = _shown(tunnel, "persistent-keepalive").replace("off", "0")
+    # Its own: the slot of the key that its config names
+    port = _shown(tunnel, "endpoints").rpartition(":")[2]
     ranges = ",".join(allowed.split())
     base = ["wg", "set", tunnel.interface, "peer", peer]
     tunnel.run([*base, "remove"])
     try:
-        end = f"{address}:{scene.port}"
+        end = f"{address}:{port}"
         options = ["persistent-keepalive", keepalive]
         tunnel.run([*base, "allowed-ips", ranges, "endpoint", end, *options])
         return plain(tunnel, scene)
@@ -215,12 +216,10 @@ def same(tunnel: Tunnel) -> str:
 def scene(tunnels: Sequence[Tunnel], address: IPv4Address) -> Scene:
     """The lab's scene as its environment describes it."""
     stack = environment.find(environment.LAB)
-    endpoint = status.read().endpoint
     return Scene(
         tunnels=tuple(tunnels),
         host=address,
         addresses=tuple(map(str, stack.addresses)),
-        port=int(endpoint.rpartition(":")[2]),
         mtu=stack.mtu,
     )
 
@@ -264,9 +263,9 @@ def _connect(tunnel: Tunnel, address: IPv4Address, port: int) -> socket.socket:
     return link
 
 
-def _keepalive(tunnel: Tunnel) -> str:
-    line = tunnel.run(["wg", "show", tunnel.interface, "persistent-keepalive"]).stdout
-    return line.split()[1].replace("off", "0")
+def _shown(tunnel: Tunnel, what: str) -> str:
+    """What `wg show` says of the client's one peer."""
+    return tunnel.run(["wg", "show", tunnel.interface, what]).stdout.split()[1]
 
 
 def _restore(tunnel: Tunnel) -> None:

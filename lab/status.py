@@ -79,9 +79,12 @@ class Status:
 
     @property
     def well(self) -> bool:
-        """Whether every gateway is healthy, up to date and has one and the same key."""
+        """Whether every gateway is healthy, up to date and serves every key generation."""
         return bool(self.gateways) and all(
-            one.healthy and one.applied is not None and one.applied >= self.generation
+            one.healthy
+            and one.applied is not None
+            and one.applied >= self.generation
+            and one.public_key.keys() >= set(self.key_generations)
             for one in self.gateways
         )
 
