@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> int:
     say = session.progress()
-    session.preflight()
+    session.preflight(options.stack_file)
     with session.alone("up"):
         scene = session.up(options.stack_file, say)
         say("proving")

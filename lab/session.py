@@ -30,10 +30,12 @@ from lab import (
     netns,
     paths,
     process,
+    project,
     proofs,
     status,
     vpc,
 )
+from registry import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -53,8 +55,9 @@ _DEPLOY_DEADLINE = 300.0
 _NETNS_FILES = Path("/etc/netns")
 
 
-def preflight() -> None:
+def preflight(stack_file: Path | None = None) -> None:
     """Refuse what would fail later, with the cure, before anything is created."""
+    project.load(paths.CHECKOUT, environment.LAB, stack_file)
     if os.geteuid() != 0:
         raise Refusal("lab", "needs root for namespaces and machines", "run it with sudo")
     missing = [name for name in PROGRAMS if shutil.which(name) is None]

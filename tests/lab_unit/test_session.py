@@ -73,6 +73,14 @@ def test_what_is_missing_is_refused_with_its_cure_before_anything_is_made(
     assert not elsewhere.exists()
 
 
+@pytest.mark.usefixtures("able")
+def test_a_stack_file_that_is_not_there_is_refused_before_anything_is_made(elsewhere: Path) -> None:
+    """And so is one that is not YAML, or has a value of another type."""
+    with pytest.raises(Refusal, match="nowhere"):
+        session.preflight(Path("/nowhere/Pulumi.lab.yaml"))
+    assert not elsewhere.exists()
+
+
 def test_two_commands_at_once_are_refused_and_the_first_is_named() -> None:
     """By its pid, so that its owner can be found; and the lock goes when the holder dies."""
     code = "from lab import session\nwith session.alone('up'):\n print('in', flush=True); input()"
