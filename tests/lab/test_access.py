@@ -48,7 +48,7 @@ def open_ports(lab: LabDriver, client: str, ports: str, *targets: str) -> list[s
     scan = lab.on(
         client,
         *("nmap", "-n", "-Pn", "-sS", "-p", ports, "--min-rate", "5000", "--max-retries", "0"),
-        *("--host-timeout", "120s", "-oG", "-", target),
+        *("--host-timeout", "120s", "-oG", "-", *targets),
         timeout=150,
     ).stdout
     assert "Skipping host" not in scan, "the scan ran out of time and would prove nothing"
