@@ -1,6 +1,6 @@
 """The two effects everything else goes through, and the way a refusal reads.
 
-`run()` starts a program, `write_atomic()` replaces a file. Shipped to gateways: standard library only.
+`run()` starts a program, `write_atomic()` replaces a file. Shipped to gateways: standard library.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pulumi
 
 from lab import project
-from recorder import Recorder
+from recorder import Recorder, install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +30,7 @@ def config(stack: str) -> dict[str, str]:
 def build(stack: str, *, preview: bool, change: Mapping[str, str] | None = None) -> Recorder:
     """What the program declares for `stack`, with `change` in its configuration."""
     recorder = Recorder()
-    pulumi.runtime.set_mocks(
-        recorder.mocks, project="gatepair", stack=stack, preview=preview, monitor=recorder
-    )
+    install(recorder, project="gatepair", stack=stack, preview=preview)
     pulumi.runtime.set_all_config({**config(stack), **(change or {})})
     pulumi.runtime.test(lambda: runpy.run_path(str(ROOT / "__main__.py")) and None)()
     return recorder

@@ -6,10 +6,12 @@ Pulumi's own mocks forget the parent, the options and a repeated URN, and they l
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
 from pulumi.runtime.rpc import (
     _special_secret_sig,
@@ -81,6 +83,18 @@ def _make_secret(fields: Any, key: str) -> None:
         wrapped = fields[key].struct_value
         wrapped.fields[_special_sig_key].string_value = _special_secret_sig
         wrapped.fields["value"].CopyFrom(plain)
+
+
+def install(recorder: Recorder, *, project: str, stack: str, preview: bool = False) -> None:
+    """Let Pulumi's SDK in this process register with `recorder`."""
+    try:
+        asyncio.get_event_loop_policy().get_event_loop()
+    except RuntimeError:
+        # The SDK wants the thread's default loop, which an asyncio.run() before has taken away
+        asyncio.set_event_loop(asyncio.new_event_loop())
+    pulumi.runtime.set_mocks(
+        recorder.mocks, project=project, stack=stack, preview=preview, monitor=recorder
+    )
 
 
 class Recorder(MockMonitor):

@@ -7,13 +7,13 @@ import pulumi_random as random
 import pytest
 from pulumi_aws import ec2, get_region
 
-from recorder import Recorder
+from recorder import Recorder, install
 
 
 @pytest.fixture
 def recorder() -> Recorder:
     fresh = Recorder()
-    pulumi.runtime.set_mocks(fresh.mocks, project="p", stack="t", monitor=fresh)
+    install(fresh, project="p", stack="t")
     return fresh
 
 
