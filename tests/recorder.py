@@ -88,7 +88,7 @@ def _make_secret(fields: Any, key: str) -> None:
 def install(recorder: Recorder, *, project: str, stack: str, preview: bool = False) -> None:
     """Let Pulumi's SDK in this process register with `recorder`."""
     try:
-        asyncio.get_event_loop_policy().get_event_loop()
+        asyncio.get_event_loop()
     except RuntimeError:
         # The SDK wants the thread's default loop, which an asyncio.run() before has taken away
         asyncio.set_event_loop(asyncio.new_event_loop())
