@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from client.interrupts import Hold
     from registry.environment import Environment
     from registry.items import Peer
-    from registry.store import NewPeer, Registry
+    from registry.operators import NewPeer, OperatorRegistry
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Outputs:
 
 
 def enrol(
-    registry: Registry,
+    registry: OperatorRegistry,
     environment: Environment,
     new: NewPeer,
     *,

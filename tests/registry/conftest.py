@@ -15,7 +15,7 @@ from moto import mock_aws
 
 from lab import dynamodb as lab_dynamodb
 from registry import environment as environments
-from registry.store import Registry
+from registry.operators import OperatorRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +60,7 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
     cloud.client("ssm").put_parameter(
         Name=f"/gatepair/{STACK}", Type="String", Value=json.dumps(PARAMETER), Overwrite=True
     )
-    registry = Registry(client, TABLE)
+    registry = OperatorRegistry(client, TABLE)
     registry.publish_server_key(1, SERVER_KEY, "i-1")
     yield Fake(client, registry)
     client.delete_table(TableName=TABLE)
