@@ -52,12 +52,14 @@ class Admission:
             if item is None:
                 return address
         owned, resting = self._owned()
-        if confirmed is not None and len(owned) >= len(addresses.assignable(pool)):
-            reached = confirmed()
-            for rest in resting:
-                if rest.generation <= reached and self.free(rest):
-                    owned.discard(rest.address)
-        return addresses.choose(pool, owned, self._random)
+        try:
+            return addresses.choose(pool, owned, self._random)
+        except Refusal:
+            if confirmed is None or not resting:
+                raise
+        reached = confirmed()
+        freed = {rest.address for rest in resting if rest.generation <= reached and self.free(rest)}
+        return addresses.choose(pool, owned - freed, self._random)
 
     def free(self, rest: Resting) -> bool:
         """End an address's rest; False when somebody has, or it is another revocation's by now."""

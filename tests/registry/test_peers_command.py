@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import os
 import signal
 import stat
 import sys
 from datetime import UTC, datetime, timedelta
-from importlib.machinery import SourceFileLoader
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,36 +16,19 @@ from botocore.exceptions import ReadTimeoutError
 from fake_registry import CONTROL, PARAMETER, SERVER_KEY, TABLE, Fake, key_of
 
 from client import config, keys
+from commands.peers import main
 from registry import environment, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-SCRIPT = Path(__file__).parents[2] / "scripts/peers"
-
-
-def load() -> Any:
-    loader = SourceFileLoader("peers_command", str(SCRIPT))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return module
-
-
-COMMAND = load()
+    from pathlib import Path
 
 
 class Run:
     """What one call of the command did."""
 
     def __init__(self, capfd: pytest.CaptureFixture[str], argv: tuple[object, ...]) -> None:
-        self.status = COMMAND.main([str(word) for word in argv])
+        self.status = main([str(word) for word in argv])
         self.stdout, self.stderr = capfd.readouterr()
 
     @property
@@ -429,7 +409,7 @@ def test_a_key_that_could_not_be_printed_is_said_to_be_lost(
     os.close(reader)
     with os.fdopen(writer, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        status = COMMAND.main(["--stack", "dev", "add", "alice"])
+        status = main(["--stack", "dev", "add", "alice"])
         monkeypatch.undo()
     assert status == 1
     assert "the private key of alice is lost" in capfd.readouterr().err
@@ -505,6 +485,7 @@ def test_show_says_all_about_one(peers: Callable[..., Run], fake: Fake) -> None:
         "owner": "",
         "created": peer.created,
         "expires": None,
+        "expired": False,
         "allow": [],
         "generation": 1,
     }
