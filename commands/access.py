@@ -110,7 +110,6 @@ def add(args: argparse.Namespace) -> None:
         *key_checks(args),
     )
     from commands.stacks import connect
-    from registry.confirmation import reached
     from registry.environment import explained
     from registry.operators import NewPeer
 
@@ -121,18 +120,13 @@ def add(args: argparse.Namespace) -> None:
         new = NewPeer(args.name, pair.public, args.owner, expires, rules)
         caller = stack.caller
 
-        def confirmed() -> int:
-            members = stack.fleet.group().members
-            epoch = stack.registry.head().epoch
-            return reached(members, epoch, stack.fleet.records(members))
-
         def write(stage: Callable[[Peer], None]) -> Peer:
             return stack.registry.add_peer(
                 new,
                 pool=stack.environment.client_pool,
                 caller=caller,
                 stage=stage,
-                confirmed=confirmed,
+                confirmed=stack.confirmed,
             )
 
         hand_out(args, stack, pair, write)

@@ -189,9 +189,9 @@ def _declared(
     peer = Declared(
         name=name,
         line=_line(key),
-        public_key=judged.get("public_key", validation.public_key, "", faults),
-        owner=judged.get("owner", validation.owner, "", faults),
-        expires=judged.get("expires", _end, None, faults),
+        public_key=judged.get("public_key", validation.public_key, ""),
+        owner=judged.get("owner", validation.owner, ""),
+        expires=judged.get("expires", validation.end_of, None),
         allow=judged.rules(reach),
     )
     return peer if len(faults.found) == before else None
@@ -205,15 +205,15 @@ class _Attributes:
     what: str
     faults: _Faults
 
-    def get(self, name: str, judge: Callable[[str], T], default: T, faults: _Faults) -> T:
+    def get(self, name: str, judge: Callable[[str], T], default: T) -> T:
         """A value as `judge` reads it; `default` where there is none or it is at fault."""
         node = self.nodes.get(name)
         if node is None:
             return default
         if not isinstance(node, yaml.ScalarNode):
-            faults.at(_line(node), self.what, f"{name} is not one value", "write it on one line")
+            self.faults.at(_line(node), self.what, f"{name} is not one value", "write it as one")
             return default
-        value = faults.judge(_line(node), self.what, lambda: judge(_text(node)))
+        value = self.faults.judge(_line(node), self.what, lambda: judge(_text(node)))
         return default if value is None else value
 
     def rules(self, reach: tuple[IPv4Network, ...]) -> tuple[str, ...]:
@@ -239,10 +239,6 @@ class _Attributes:
                 "leave allow out for all that the stack lets peers reach",
             )
         return self.faults.judge(_line(node), self.what, lambda: allow.rules(texts, reach)) or ()
-
-
-def _end(text: str) -> int:
-    return validation.end_of(text)
 
 
 def _refuse_shared_keys(peers: Iterable[Declared], faults: _Faults) -> None:

@@ -78,15 +78,8 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
     """The arguments; `module` and `function` are what to call. Leaves by SystemExit as argparse."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--stack", default=argparse.SUPPRESS, help="environment to work on (required)"
-    )
-    common.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout"
-    )
     shape: dict[str, Any] = {
-        "parents": [common],
+        "parents": [terminal.common_arguments()],
         "formatter_class": argparse.RawDescriptionHelpFormatter,
     }
     parser = argparse.ArgumentParser(prog="peers", description=__doc__, epilog=EPILOG, **shape)
@@ -124,12 +117,7 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
         "--expires", metavar="WHEN", required=True, help="12h, 30d, 2w, a date in UTC, or never"
     )
     _apply_arguments(made["apply"])
-    args = parser.parse_args(argv)
-    args.json = getattr(args, "json", False)
-    args.began = began
-    if not hasattr(args, "stack"):
-        parser.error("--stack is missing: name the environment, such as --stack lab")
-    return args
+    return terminal.parsed(parser, argv, began)
 
 
 def _key_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +136,7 @@ def _waiting_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=seconds,
+        type=terminal.time_limit,
         default=30.0,
         help="how long to wait for that; default 30",
     )
@@ -188,17 +176,6 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
         default=20,
         help="how much of all peers a file may remove without that; default 20",
     )
-
-
-def seconds(text: str) -> float:
-    """A time limit. Raises `argparse.ArgumentTypeError`."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 < number <= 3600:  # noqa: PLR2004 - an hour, and no nan
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 3600")
-    return number
 
 
 def percent(text: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from effects import Refusal
 from registry import environment as environments
+from registry.confirmation import reached
 from registry.errors import RegistryError
 from registry.membership import Fleet
 from registry.operators import OperatorRegistry
@@ -39,6 +40,12 @@ class Stack:
     def fleet(self) -> Fleet:
         """Its gateways."""
         return Fleet(self.cloud, self.environment, self.registry)
+
+    def confirmed(self) -> int:
+        """The generation that every gateway says it has applied."""
+        members = self.fleet.group().members
+        epoch = self.registry.head().epoch
+        return reached(members, epoch, self.fleet.records(members))
 
     def server_key(self) -> tuple[int, str]:
         """The key generation that new configs name, and its public key."""

@@ -6,6 +6,7 @@ not confirmed, 2 usage or refused input (nothing was changed), 3 a plan that has
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -17,8 +18,10 @@ from effects import Refusal
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
+
+LONGEST_WAIT = 3600
+"""Seconds."""
 
 DONE, FAILED, REFUSED, CHANGES, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -77,6 +80,41 @@ def run(
         status, messages = INTERRUPTED, ["interrupted, nothing was changed"]
     tell(program, *messages)
     return status
+
+
+def common_arguments() -> argparse.ArgumentParser:
+    """What may stand before and behind every command's name."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--stack", default=argparse.SUPPRESS, help="environment to work on (required)"
+    )
+    common.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout"
+    )
+    return common
+
+
+def parsed(
+    parser: argparse.ArgumentParser, argv: Sequence[str], began: float
+) -> argparse.Namespace:
+    """The arguments, `began` (the command's start, monotonic seconds) among them."""
+    args = parser.parse_args(argv)
+    args.json = getattr(args, "json", False)
+    args.began = began
+    if not hasattr(args, "stack"):
+        parser.error("--stack is missing: name the environment, such as --stack lab")
+    return args
+
+
+def time_limit(text: str) -> float:
+    """Seconds. Raises `argparse.ArgumentTypeError`."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= LONGEST_WAIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds up to 3600")
+    return number
 
 
 def tell(program: str, *messages: object) -> None:

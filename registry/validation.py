@@ -20,6 +20,8 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 STACK = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 """What Pulumi accepts as a stack's name."""
 
+INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
+
 KEY_LENGTH = 32
 """Bytes of a WireGuard key."""
 
@@ -65,6 +67,13 @@ def stack_name(text: str) -> str:
     if STACK.fullmatch(text):
         return text
     raise Refusal(f"stack {text!r}", "not a stack's name", "name one, such as prod or lab")
+
+
+def instance_id(text: str) -> str:
+    """The id of an EC2 instance."""
+    if INSTANCE.fullmatch(text):
+        return text
+    raise Refusal(f"gateway {text!r}", "not an instance's id", "see `scripts/gateways list`")
 
 
 def owner(text: str) -> str:
@@ -128,10 +137,10 @@ def end_of(text: str) -> int:
         else:
             end = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as err:
-        why = "neither a length of time nor a date"
         if _LENGTH.fullmatch(text):
-            why = "a length of time, which would end at another moment each time it is read"
-        raise Refusal(what, why, _EXPIRY_CURE) from err
+            why = "a length of time would end at another moment each time it is read"
+            raise Refusal(what, why, "give a date such as 2027-01-31") from err
+        raise Refusal(what, "neither a length of time nor a date", _EXPIRY_CURE) from err
     if end.tzinfo is None:
         raise Refusal(what, "no time zone", f"add one, such as {text}Z")
     return int(end.timestamp())

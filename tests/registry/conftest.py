@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fake_fleet import FakeFleet, build
 from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
 from moto import mock_aws
 
@@ -19,6 +20,8 @@ from registry.operators import OperatorRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def cloud() -> Iterator[environments.Cloud]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_REGION", "eu-west-1")
         found = environments.session(STACK)
-        clients = {name: found.client(name) for name in ("dynamodb", "ssm", "sts")}
+        clients = {name: found.client(name) for name in SERVICES}
         make = environments.Cloud.client
 
         def client(self: environments.Cloud, service: str) -> Any:
@@ -64,3 +67,11 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
     registry.publish_server_key(1, SERVER_KEY, "i-1")
     yield Fake(client, registry)
     client.delete_table(TableName=TABLE)
+
+
+@pytest.fixture
+def fleet(cloud: environments.Cloud, fake: Fake) -> Iterator[FakeFleet]:
+    """Two gateways in an Auto Scaling group, healthy, of which none has said anything yet."""
+    made = build(cloud, fake)
+    yield made
+    made.remove()
