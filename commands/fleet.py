@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
 
 from commands import terminal
@@ -122,7 +122,7 @@ def list_gateways(args: argparse.Namespace) -> None:
     if args.json:
         print_json({"stack": args.stack, **_json(situation)})
         return
-    rows = [_row(gateway, time.time()) for gateway in situation.gateways]
+    rows = [_row(gateway, time()) for gateway in situation.gateways]
     print_utf8("\n".join(describe.table(COLUMNS, rows)) + "\n")
     tell(
         f"{len(situation.gateways)} gateways of {situation.desired}, "
@@ -138,21 +138,21 @@ def wait(args: argparse.Namespace) -> int:
 
     with explained():
         stack = connect(args.stack)
-    deadline = time.monotonic() + args.timeout
+    deadline = monotonic() + args.timeout
     situation, trouble = None, ""
     while situation is None or not situation.well:
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             tell(*([f"{trouble}"] if trouble else ()))
             tell(*(f"after {args.timeout:.0f} s {what}" for what in _missing(situation)))
             return FAILED
         if situation is not None or trouble:
-            time.sleep(PAUSE)
+            sleep(PAUSE)
         try:
             with explained():
                 situation, trouble = look(stack), ""
         except AwsFailed as err:
             trouble = str(err)
-    seconds = time.monotonic() - args.began
+    seconds = monotonic() - args.began
     if args.json:
         print_json({"stack": args.stack, "seconds": round(seconds, 3), **_json(situation)})
     else:

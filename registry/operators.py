@@ -204,14 +204,17 @@ class OperatorRegistry(Registry):
         return self._admission.free(rest)
 
     def used_keys(self, public_keys: Iterable[str]) -> Mapping[str, str]:
-        """Those of these keys that are or were somebody's, with whose."""
+        """Those of these keys that are or were somebody's, with whose; the gateways' own too."""
         keys = list(public_keys)
+        control = self.head().control if keys else None
+        generations = () if control is None else control.key_generations
+        gateways = {self.server_key(number) for number in generations}
+        used = {key: "the gateways" for key in keys if key in gateways}
         found = self._table.get([items.used_key(key) for key in keys])
-        return {
-            key: item.get("name", {}).get("S", "another peer")
-            for key, item in zip(keys, found, strict=True)
-            if item is not None
-        }
+        for key, item in zip(keys, found, strict=True):
+            if item is not None:
+                used[key] = item.get("name", {}).get("S", "another peer")
+        return used
 
     # -------------------------------------------------------------- parts of the changes
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -74,15 +74,15 @@ def wait(
     answer as it comes. An error of AWS ends nothing before the deadline: the change is made, and
     the question is only who knows.
     """
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     looked = float("-inf")
     waited = Waited((), {}, known=False)
     while True:
         try:
-            if time.monotonic() - looked >= MEMBERSHIP_EVERY:
+            if monotonic() - looked >= MEMBERSHIP_EVERY:
                 again = waited.known
                 members = fleet.group().members
-                looked = time.monotonic()
+                looked = monotonic()
                 if again:  # whoever is silent by now may be gone, which EC2 knows first
                     silent = {member.instance_id for member in waited.silent}
                     doubted = [member for member in members if member.instance_id in silent]
@@ -92,9 +92,9 @@ def wait(
             waited = replace(_asked(fleet, awaited, waited, began, tell), trouble="")
         except (ClientError, BotoCoreError, RegistryError) as err:
             waited = replace(waited, trouble=str(err))
-        if waited.complete or time.monotonic() >= deadline:
+        if waited.complete or monotonic() >= deadline:
             return waited
-        time.sleep(min(PAUSE, max(0.0, deadline - time.monotonic())))
+        sleep(min(PAUSE, max(0.0, deadline - monotonic())))
 
 
 def _asked(
@@ -110,7 +110,7 @@ def _asked(
     for member in waited.silent:
         confirmed = confirmed_by(member.instance_id, awaited, records)
         if confirmed is not None:
-            answer = Answer(confirmed, time.monotonic() - began)
+            answer = Answer(confirmed, monotonic() - began)
             answers[member.instance_id] = answer
             tell(member, answer)
     return replace(waited, answers=answers)

@@ -27,7 +27,6 @@ class FakeFleet:
     cloud: Cloud
     fake: Fake
     environment: Environment
-    vpc: str
     sent: dict[str, GatewayRecord] = field(default_factory=dict)
 
     @property
@@ -68,24 +67,16 @@ class FakeFleet:
         """Have one gateway pass on what it heard from another."""
         self.says(relay, acks={about: ack})
 
-    def remove(self) -> None:
-        """Leave an account without any of it."""
-        self.cloud.client("autoscaling").delete_auto_scaling_group(
-            AutoScalingGroupName=GROUP, ForceDelete=True
-        )
-        for arn in self.environment.target_group_arns:
-            self.cloud.client("elbv2").delete_target_group(TargetGroupArn=arn)
 
-
-def build(cloud: Cloud, fake: Fake) -> FakeFleet:
-    """Make it, and let the stack's parameter name it."""
+def build(cloud: Cloud) -> list[str]:
+    """Make the group and its two members; the ARNs of the target groups."""
     ec2, balancing = cloud.client("ec2"), cloud.client("elbv2")
     vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
     subnets = [
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.20.{number}.0/24", AvailabilityZone=zone)
         for number, zone in enumerate(("eu-west-1a", "eu-west-1b"))
     ]
-    names = [f"slot-{number}-{vpc}"[:32] for number in range(len(PORTS))]
+    names = [f"slot-{number}" for number in range(len(PORTS))]
     targets = [
         balancing.create_target_group(
             Name=name, Protocol="UDP", Port=port, VpcId=vpc, TargetType="instance"
@@ -94,7 +85,7 @@ def build(cloud: Cloud, fake: Fake) -> FakeFleet:
     ]
     images = ec2.describe_images(Owners=["amazon"])["Images"]
     template = ec2.create_launch_template(
-        LaunchTemplateName=f"gateway-{vpc}",
+        LaunchTemplateName="gateway",
         LaunchTemplateData={"ImageId": images[0]["ImageId"], "InstanceType": "t3.micro"},
     )["LaunchTemplate"]["LaunchTemplateId"]
     cloud.client("autoscaling").create_auto_scaling_group(
@@ -106,8 +97,13 @@ def build(cloud: Cloud, fake: Fake) -> FakeFleet:
         VPCZoneIdentifier=",".join(one["Subnet"]["SubnetId"] for one in subnets),
         TargetGroupARNs=targets,
     )
+    return targets
+
+
+def of_stack(cloud: Cloud, fake: Fake, targets: list[str]) -> FakeFleet:
+    """Let the stack's parameter name the group."""
     text = json.dumps({**PARAMETER, "auto_scaling_group": GROUP, "target_group_arns": targets})
     cloud.client("ssm").put_parameter(
         Name=f"/gatepair/{STACK}", Type="String", Value=text, Overwrite=True
     )
-    return FakeFleet(cloud, fake, Environment.from_json(text), vpc)
+    return FakeFleet(cloud, fake, Environment.from_json(text))

@@ -10,11 +10,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_fleet import FakeFleet, build
+from fake_fleet import FakeFleet, build, of_stack
 from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
 from moto import mock_aws
 
 from lab import dynamodb as lab_dynamodb
+from lab.overrides import interfaces
 from registry import environment as environments
 from registry.operators import OperatorRegistry
 
@@ -29,6 +30,7 @@ def cloud() -> Iterator[environments.Cloud]:
     """The fake AWS; clients take long to make, so one module's tests share it."""
     lab_dynamodb.install()
     with pytest.MonkeyPatch.context() as patch, mock_aws():
+        interfaces.install(patch.setattr)
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_REGION", "eu-west-1")
@@ -69,9 +71,13 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
     client.delete_table(TableName=TABLE)
 
 
+@pytest.fixture(scope="module")
+def group(cloud: environments.Cloud) -> list[str]:
+    """An Auto Scaling group with two members, and its target groups' ARNs."""
+    return build(cloud)
+
+
 @pytest.fixture
-def fleet(cloud: environments.Cloud, fake: Fake) -> Iterator[FakeFleet]:
-    """Two gateways in an Auto Scaling group, healthy, of which none has said anything yet."""
-    made = build(cloud, fake)
-    yield made
-    made.remove()
+def fleet(cloud: environments.Cloud, fake: Fake, group: list[str]) -> FakeFleet:
+    """The stack's two gateways, of which none has said anything yet."""
+    return of_stack(cloud, fake, group)

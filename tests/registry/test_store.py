@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -235,27 +233,6 @@ def test_a_stage_that_fails_stops_the_change(fake: Fake) -> None:
     with pytest.raises(OSError, match="no space"):
         fake.registry.add_peer(NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=full)
     assert fake.items() == before
-
-
-def test_eight_writers_at_once_lose_nothing_and_share_nothing(fake: Fake) -> None:
-    writers, each = 8, 5
-    barrier = threading.Barrier(writers)
-
-    def write(writer: int) -> list[Peer]:
-        barrier.wait(timeout=10)
-        return [fake.add(f"p-{writer}-{turn}", writer * 100 + turn + 1) for turn in range(each)]
-
-    with ThreadPoolExecutor(writers) as pool:
-        peers = [peer for made in pool.map(write, range(writers)) for peer in made]
-    total = writers * each
-    assert fake.registry.head().generation == total
-    assert len({peer.address for peer in peers}) == total
-    assert sorted(peer.generation for peer in peers) == list(range(1, total + 1))
-    changes = fake.registry.changes_after(0)
-    assert [change.generation for change in changes] == list(range(1, total + 1))
-    assert {change.peer for change in changes if isinstance(change, Change)} == set(peers)
-    assert fake.registry.peers() == (sorted(peers, key=lambda peer: peer.name), [])
-    assert len(fake.items("audit")) == len(fake.items("address")) == len(fake.items("key")) == total
 
 
 # ------------------------------------------------------------------ reading
