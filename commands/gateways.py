@@ -29,9 +29,9 @@ Wait until every gateway is in service, healthy and up to date.
 """
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit status."""
-    began = time.monotonic()
+def main(argv: Sequence[str], began: float | None = None) -> int:
+    """Run one command and return its exit status; `began` is its start, in monotonic seconds."""
+    began = time.monotonic() if began is None else began
     return terminal.run("gateways", lambda words: parse(words, began), argv)
 
 

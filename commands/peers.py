@@ -70,9 +70,9 @@ APPLY_EPILOG = EPILOG.replace(
 )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run one command and return its exit status."""
-    began = time.monotonic()
+def main(argv: Sequence[str], began: float | None = None) -> int:
+    """Run one command and return its exit status; `began` is its start, in monotonic seconds."""
+    began = time.monotonic() if began is None else began
     return terminal.run("peers", lambda words: parse(words, began), argv)
 
 

@@ -1,4 +1,4 @@
-"""The workflows: what runs with an identity in the cloud is pinned, and may no more than it must."""
+"""Workflows: what runs with an identity in the cloud is pinned, and may no more than it must."""
 
 from __future__ import annotations
 
