@@ -76,6 +76,8 @@ def run(
         status, messages = FAILED, err.messages
     except (RegistryError, OSError) as err:
         status, messages = FAILED, [err]
+    except ModuleNotFoundError as err:
+        status, messages = FAILED, [f"{err.name} is not installed; run scripts/install"]
     except Interrupted as err:
         status, messages = INTERRUPTED, [err]
     except KeyboardInterrupt:

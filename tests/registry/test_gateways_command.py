@@ -33,7 +33,7 @@ def describe(cloud: Cloud, instance_id: str) -> Any:
 
 
 def unhealthy(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Let the load balancer think ill of these."""
+    """Let the load balancer think ill of these, and well of the others."""
     real = fleet_command.look
 
     def look(stack: Any) -> Any:
@@ -136,6 +136,7 @@ def test_a_fenced_gateway_has_no_rules_and_is_then_terminated(
     cloud: Cloud,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    unhealthy(monkeypatch)
     one, other = fleet.ids
     ec2, at_the_end = cloud.client("ec2"), {}
     terminate = ec2.terminate_instances
@@ -164,6 +165,7 @@ def test_a_fenced_gateway_has_no_rules_and_is_then_terminated(
 def test_a_rule_that_somebody_put_into_the_fence_is_taken_out(
     gateways: Callable[..., Run], fleet: FakeFleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unhealthy(monkeypatch)
     one, _ = fleet.ids
     ec2 = cloud.client("ec2")
     group = ec2.create_security_group(
@@ -199,6 +201,7 @@ def test_the_last_healthy_gateway_is_fenced_only_by_force(
 def test_a_gateway_that_does_not_end_in_time_is_said_to_be_cut_off_all_the_same(
     gateways: Callable[..., Run], fleet: FakeFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    unhealthy(monkeypatch)
     monkeypatch.setattr("registry.membership.Fleet.power", lambda *_: "shutting-down")
     monkeypatch.setattr(fencing, "PAUSE", 0.01)
     run = gateways("fence", fleet.ids[0], "--timeout", "0.05")
