@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import TYPE_CHECKING
+
+from registry.allow import Allow
 
 if TYPE_CHECKING:
     from registry.environment import Environment
@@ -19,6 +21,9 @@ KEEPALIVE = 25
 
 PLACEHOLDER = "PUT_YOUR_PRIVATE_KEY_HERE"
 """Stands for a private key that is elsewhere: wg refuses it by name, instead of starting wrong."""
+
+NAME_SERVICE = 53
+"""Port of a resolver."""
 
 KEY_SLOTS = 2
 """UDP ports of a gateway; the key of generation g answers on the port of slot (g-1) mod 2."""
@@ -53,18 +58,21 @@ def tunnel(
 ) -> Tunnel:
     """What `peer` needs to reach the environment, by one generation of the server's key.
 
-    The pool's first address is the gateways' own: a client's helper asks there.
+    The pool's first address is the gateways' own: a client's helper asks there. A peer with rules
+    of its own sends the networks of those and no others, and asks no resolver that it cannot reach.
     """
     gateway = IPv4Network(environment.client_pool[1])
-    networks = (*environment.vpc_cidrs, *environment.routed_cidrs, gateway)
+    narrowed = collapse_addresses(rule.network for rule in peer.rules)
+    networks = (*(narrowed if peer.allow else environment.reach), gateway)
+    resolvers = [
+        server for server in environment.dns.servers if reaches_resolver(environment, peer, server)
+    ]
     return Tunnel(
         stack=environment.stack,
         name=peer.name,
         address=peer.address,
         mtu=environment.mtu,
-        dns=(*map(str, environment.dns.servers), *environment.dns.search_domains)
-        if environment.dns.servers
-        else (),
+        dns=(*map(str, resolvers), *environment.dns.search_domains) if resolvers else (),
         expires=peer.expires,
         key_generation=key_generation,
         server_public_key=server_public_key,
@@ -72,6 +80,13 @@ def tunnel(
         endpoint=environment.endpoint,
         port=endpoint_port(environment.port, key_generation),
     )
+
+
+def reaches_resolver(environment: Environment, peer: Peer, server: IPv4Address) -> bool:
+    """Whether the peer can ask this resolver: by a rule, or past the tunnel."""
+    asked = Allow(IPv4Network(server), "udp", NAME_SERVICE)
+    within = any(server in network for network in environment.reach)
+    return not peer.allow or not within or any(rule.covers(asked) for rule in peer.rules)
 
 
 def render(to: Tunnel, private_key: str | None = None, *, comments: bool = True) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from client.config import Tunnel
-    from registry.items import Peer
+    from registry.items import Audit, Peer
 
 COLUMNS = ("NAME", "ADDRESS", "EXPIRES", "OWNER", "PUBLIC KEY")
 
@@ -25,7 +25,12 @@ def end(peer: Peer, now: datetime) -> str:
     """When a peer's access ends."""
     if peer.expires is None:
         return "never"
-    return instant(peer.expires) + (" (over)" if peer.expires <= now.timestamp() else "")
+    return instant(peer.expires) + (" (expired)" if over(peer, now) else "")
+
+
+def over(peer: Peer, now: datetime) -> bool:
+    """Whether a peer's access has ended: it is registered, and no gateway lets it in."""
+    return peer.expires is not None and peer.expires <= now.timestamp()
 
 
 def row(peer: Peer, now: datetime) -> tuple[str, ...]:
@@ -48,7 +53,7 @@ def lines(peer: Peer, now: datetime) -> list[str]:
     return [f"{label + ':':<13}{value}" for label, value in shown.items()]
 
 
-def peer_json(peer: Peer) -> dict[str, object]:
+def peer_json(peer: Peer, now: datetime) -> dict[str, object]:
     """A peer."""
     return {
         "name": peer.name,
@@ -57,8 +62,36 @@ def peer_json(peer: Peer) -> dict[str, object]:
         "owner": peer.owner,
         "created": peer.created,
         "expires": None if peer.expires is None else instant(peer.expires),
+        "expired": over(peer, now),
         "allow": list(peer.allow),
         "generation": peer.generation,
+    }
+
+
+AUDIT_COLUMNS = ("AT", "GENERATION", "ACTION", "NAME", "CALLER", "DETAILS")
+
+
+def audit_row(entry: Audit) -> tuple[str, ...]:
+    """An audit item under `AUDIT_COLUMNS`."""
+    details = "; ".join(f"{name}: {_brief(value)}" for name, value in entry.details.items())
+    return entry.at, str(entry.generation), entry.action, entry.name, entry.caller, details
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_brief(part)}" for name, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def audit_json(entry: Audit) -> dict[str, object]:
+    """An audit item."""
+    return {
+        "at": entry.at,
+        "generation": entry.generation,
+        "action": entry.action,
+        "name": entry.name,
+        "caller": entry.caller,
+        "details": entry.details,
     }
 
 

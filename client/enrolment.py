@@ -1,6 +1,6 @@
-"""Letting a peer in, in the order that loses no key and leaves no half behind.
+"""Handing out a peer's config, in the order that loses no key and leaves no half behind.
 
-The config is complete on disk before the registry knows the peer, and gets its name after; whatever
+The config is complete on disk before the registry knows the key, and gets its name after; whatever
 fails in between, either both are there or neither is.
 """
 
@@ -14,12 +14,12 @@ from client.delivery import StagedFile, Unplaced, Unsettled
 from registry.transactions import Unconfirmed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from client.interrupts import Hold
     from registry.environment import Environment
     from registry.items import Peer
-    from registry.store import NewPeer, Registry
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,31 @@ class Outputs:
         return [path for path in (self.conf, self.png) if path is not None]
 
 
+@dataclass(frozen=True)
+class Handover:
+    """Whose config it is, and what is to be said when nobody knows how it ended."""
+
+    name: str
+    public_key: str
+    private_key: str | None
+    """None when its owner has it."""
+    rotated: bool = False
+    """Whether the peer was there before, with another key."""
+
+
 def enrol(
-    registry: Registry,
+    write: Callable[[Callable[[Peer], None]], Peer],
     environment: Environment,
-    new: NewPeer,
+    handover: Handover,
     *,
-    caller: str,
     key_generation: int,
     server_public_key: str,
-    private_key: str | None,
     outputs: Outputs,
     hold: Hold,
 ) -> tuple[Peer, config.Tunnel]:
-    """Register `new` and write its config to `outputs`, which must not exist.
+    """Register a peer's key and write its config to `outputs`, which must not exist.
 
+    `write` is the registry's change; it is given what to call with the peer before each try.
     Called with interrupts on `hold`: they stop it only where nothing is left behind.
 
     Raises `Refusal` and leaves nothing when the registry or a path says no. Raises `Unsettled` and
@@ -56,6 +67,7 @@ def enrol(
     peer may be there, and nobody else has its key), and when a file could not get its name.
     """
     files = [StagedFile(path) for path in outputs.paths]
+    private_key = handover.private_key
 
     def tunnel_of(peer: Peer) -> config.Tunnel:
         return config.tunnel(
@@ -79,10 +91,10 @@ def enrol(
         writing = True
 
     try:
-        peer = registry.add_peer(new, pool=environment.client_pool, caller=caller, stage=stage)
+        peer = write(stage)
     except BaseException as err:
         if isinstance(err, Unconfirmed) or (writing and isinstance(err, KeyboardInterrupt)):
-            raise Unsettled(_unknown(new.name, files, private_key)) from err
+            raise Unsettled(_unknown(handover, files)) from err
         for file in files:
             file.discard()
         raise
@@ -103,16 +115,19 @@ def _keep(files: list[StagedFile]) -> list[str]:
     return said
 
 
-def _unknown(name: str, files: list[StagedFile], private_key: str | None) -> list[str]:
-    """What to say when nobody knows whether the peer is there; the files are kept."""
+def _unknown(handover: Handover, files: list[StagedFile]) -> list[str]:
+    """What to say when nobody knows whether the key is registered; the files are kept."""
     misplaced = _keep(files)
-    paths = " and ".join(str(file.path) for file in files)
-    there = f"{paths} holds its private key" if files else "add another: its private key is lost"
-    if private_key is None:
+    name, paths = handover.name, " and ".join(str(file.path) for file in files)
+    anew = "call again" if handover.rotated else "add another"
+    there = f"{paths} holds its private key" if files else f"{anew}: its private key is lost"
+    if handover.private_key is None:
         there = f"`peers config {name}` prints its config"
     absent = f"remove {paths} and call again" if files else "call again"
-    return [
-        f"the registry's answer was lost; `peers show {name}` tells whether {name} is there",
-        f"if it is, {there}; if not, {absent}",
-        *misplaced,
-    ]
+    if handover.rotated:
+        question = f"`peers show {name}` tells which key {name} has"
+        answer = f"if it is {handover.public_key}, {there}; if not, {absent}"
+    else:
+        question = f"`peers show {name}` tells whether {name} is there"
+        answer = f"if it is, {there}; if not, {absent}"
+    return [f"the registry's answer was lost; {question}", answer, *misplaced]

@@ -80,6 +80,16 @@ class Environment:
     routed_cidrs: tuple[IPv4Network, ...]
     dns: Dns
 
+    def instance_arn(self, instance_id: str) -> str:
+        """The ARN of one of its instances, in the account that its secret is in."""
+        _, partition, _, region, account, *_ = self.secret_arn.split(":")
+        return f"arn:{partition}:ec2:{region}:{account}:instance/{instance_id}"
+
+    @property
+    def reach(self) -> tuple[IPv4Network, ...]:
+        """The widest thing that peers may reach."""
+        return (*self.vpc_cidrs, *self.routed_cidrs)
+
     @classmethod
     def from_json(cls, text: str) -> Environment:
         """Parse the parameter's value. Raises ValueError, KeyError or TypeError."""

@@ -14,6 +14,9 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from effects import Refusal
 from registry import validation
+from registry.allow import Allow
+from registry.allow import canonical as canonical_rule
+from registry.allow import parse as parse_rule
 from registry.errors import RegistryError
 
 Value: TypeAlias = Mapping[str, Any]
@@ -112,6 +115,21 @@ def attribute(value: object) -> Value:
     if isinstance(value, (list, tuple)):
         return {"L": [attribute(part) for part in value]}
     return {"S": str(value)}
+
+
+def plain(value: Value) -> object:
+    """A DynamoDB attribute value as a plain Python value."""
+    ((kind, content),) = value.items()
+    match kind:
+        case "M":
+            return {name: plain(part) for name, part in content.items()}
+        case "L":
+            return [plain(part) for part in content]
+        case "N":
+            number = Decimal(content)
+            return int(number) if number == number.to_integral_value() else float(number)
+        case _:
+            return content
 
 
 def attributes(values: Mapping[str, object]) -> dict[str, Value]:
@@ -216,9 +234,14 @@ class Peer:
     expires: int | None = None
     """Epoch seconds; None is never."""
     allow: tuple[str, ...] = ()
-    """What it may reach; empty is all the stack lets peers reach."""
+    """What it may reach (registry/allow.py); empty is all the stack lets peers reach."""
     generation: int = 0
     """Of its last change."""
+
+    @property
+    def rules(self) -> tuple[Allow, ...]:
+        """`allow`, parsed."""
+        return tuple(map(parse_rule, self.allow))
 
     def to_attributes(self) -> dict[str, Value]:
         """Without the key: also what a change carries."""
@@ -250,7 +273,7 @@ class Peer:
             owner=read.text("owner", ""),
             created=read.text("created", ""),
             expires=read.number("expires") if read.has("expires") else None,
-            allow=read.texts("allow"),
+            allow=read.convert_all("allow", canonical_rule),
             generation=read.number("generation"),
         )
         if "sk" in item and item["sk"].get("S") != peer.name:
@@ -380,6 +403,37 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Ack:
+    """What another gateway has acknowledged, heard from that gateway itself by gossip."""
+
+    boot_id: str
+    generation: int
+    epoch: str
+    at: int
+    """Epoch seconds, by the clock of the gateway that relays it."""
+
+    def to_map(self) -> dict[str, object]:
+        """Plain values."""
+        return {
+            "boot_id": self.boot_id,
+            "generation": self.generation,
+            "epoch": self.epoch,
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_map(cls, values: Item, key: str) -> Ack:
+        """Parse one of a gateway's `acks`; `key` names that gateway's item."""
+        read = Reader(values, key)
+        return cls(
+            boot_id=read.text("boot_id"),
+            generation=read.number("generation"),
+            epoch=read.text("epoch"),
+            at=read.number("at"),
+        )
+
+
+@dataclass(frozen=True)
 class GatewayRecord:
     """What a gateway says of itself; its instance ARN is the key that IAM lets it write."""
 
@@ -400,6 +454,8 @@ class GatewayRecord:
     faults: tuple[str, ...] = ()
     updated: int = 0
     """Epoch seconds."""
+    acks: Mapping[str, Ack] = field(default_factory=dict)
+    """Instance id of another gateway -> what this one has heard from it."""
 
     def to_item(self) -> dict[str, Value]:
         """As it stands in the table."""
@@ -414,6 +470,7 @@ class GatewayRecord:
             "version": self.version,
             "faults": self.faults,
             "updated": self.updated,
+            "acks": {name: ack.to_map() for name, ack in self.acks.items()} or None,
         }
         return {**gateway_key(self.arn), **attributes(values)}
 
@@ -424,6 +481,9 @@ class GatewayRecord:
         keys = read.map("keys")
         if not all(name.isdecimal() and "S" in value for name, value in keys.items()):
             raise read.fault("keys: not a map of key generations to public keys")
+        acks = read.map("acks") if read.has("acks") else {}
+        if not all("M" in value for value in acks.values()):
+            raise read.fault("acks: not a map of maps")
         return cls(
             arn=read.text("pk").removeprefix("gateway#"),
             instance_id=read.text("instance_id"),
@@ -436,6 +496,7 @@ class GatewayRecord:
             version=read.text("version", ""),
             faults=read.texts("faults"),
             updated=read.number("updated"),
+            acks={name: Ack.from_map(value["M"], read.key) for name, value in acks.items()},
         )
 
 
@@ -462,3 +523,41 @@ class Audit:
             "details": self.details,
         }
         return {**key("audit", numbered(self.generation)), **attributes(values)}
+
+    @classmethod
+    def from_item(cls, item: Item) -> Audit:
+        """Parse an audit item."""
+        read = Reader(item)
+        details = read.map("details") if read.has("details") else {}
+        return cls(
+            generation=read.number("generation"),
+            at=read.text("at"),
+            action=read.text("action"),
+            name=read.text("name"),
+            caller=read.text("caller"),
+            details={name: plain(value) for name, value in details.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Resting:
+    """An address that was a revoked peer's: nobody's until every gateway has confirmed that."""
+
+    address: IPv4Address
+    name: str
+    """Whose it was."""
+    generation: int
+    """Of the revocation."""
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        values = {"name": self.name, "resting": self.generation}
+        return {**address_key(self.address), **attributes(values)}
+
+    @classmethod
+    def from_item(cls, item: Item) -> Resting | None:
+        """Parse an address item; None when the address is a peer's."""
+        if "resting" not in item:
+            return None
+        read = Reader(item)
+        return cls(read.convert("sk", IPv4Address), read.text("name", ""), read.number("resting"))

@@ -92,6 +92,22 @@ def put_new(table: str, item: Item) -> dict[str, Any]:
     }
 
 
+def put(table: str, item: Item) -> dict[str, Any]:
+    """Write an item; the counter's condition guards what was read before."""
+    return {"Put": {"TableName": table, "Item": dict(item)}}
+
+
+def delete(table: str, key: Item) -> dict[str, Any]:
+    """Delete an item that must be there."""
+    return {
+        "Delete": {
+            "TableName": table,
+            "Key": dict(key),
+            "ConditionExpression": "attribute_exists(pk)",
+        }
+    }
+
+
 def raise_counter(table: str, head: Head) -> dict[str, Any]:
     """Raise the counter by one from `head`, with whose epoch it must agree too."""
     if not head.epoch:

@@ -20,6 +20,8 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 STACK = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 """What Pulumi accepts as a stack's name."""
 
+INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
+
 KEY_LENGTH = 32
 """Bytes of a WireGuard key."""
 
@@ -44,6 +46,7 @@ _SMALL_ORDER = frozenset(
 _LENGTH = re.compile(r"([0-9]{1,6})([hdw])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EXPIRY_CURE = "give a length such as 12h, 30d or 2w, or a date such as 2027-01-31"
 
 
 def peer_name(text: str) -> str:
@@ -64,6 +67,13 @@ def stack_name(text: str) -> str:
     if STACK.fullmatch(text):
         return text
     raise Refusal(f"stack {text!r}", "not a stack's name", "name one, such as prod or lab")
+
+
+def instance_id(text: str) -> str:
+    """The id of an EC2 instance."""
+    if INSTANCE.fullmatch(text):
+        return text
+    raise Refusal(f"gateway {text!r}", "not an instance's id", "see `scripts/gateways list`")
 
 
 def owner(text: str) -> str:
@@ -104,26 +114,43 @@ def public_key(text: str) -> str:
 
 
 def expiry(text: str, now: datetime) -> int:
-    """When access ends, in epoch seconds: `12h`, `30d`, `2w` from `now`, or a date.
+    """When access ends, in epoch seconds: `12h`, `30d`, `2w` from `now`, or a date (`end_of`)."""
+    length = _LENGTH.fullmatch(text)
+    if not length:
+        return refuse_past(text, end_of(text), now)
+    try:
+        end = now + int(length[1]) * _UNITS[length[2]]
+    except OverflowError as err:
+        raise Refusal(f"expiry {text!r}", "no such date", _EXPIRY_CURE) from err
+    return refuse_past(text, int(end.timestamp()), now)
 
-    A date alone (`2027-01-31`) includes that day, in UTC; a date with a time needs its zone.
+
+def end_of(text: str) -> int:
+    """When access ends, in epoch seconds, by a date alone; it may be past.
+
+    `2027-01-31` includes that day, in UTC; a date with a time needs its zone.
     """
     what = f"expiry {text!r}"
-    cure = "give a length such as 12h, 30d or 2w, or a date such as 2027-01-31"
-    length = _LENGTH.fullmatch(text)
     try:
-        if length:
-            end = now + int(length[1]) * _UNITS[length[2]]
-        elif _DAY.fullmatch(text):
+        if _DAY.fullmatch(text):
             end = datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)
         else:
             end = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as err:
-        raise Refusal(what, "neither a length of time nor a date", cure) from err
+        if _LENGTH.fullmatch(text):
+            why = "a length of time would end at another moment each time it is read"
+            raise Refusal(what, why, "give a date such as 2027-01-31") from err
+        raise Refusal(what, "neither a length of time nor a date", _EXPIRY_CURE) from err
     if end.tzinfo is None:
         raise Refusal(what, "no time zone", f"add one, such as {text}Z")
-    if end <= now:
-        raise Refusal(what, "not in the future", cure)
-    if end - now > EXPIRY_LIMIT:
-        raise Refusal(what, "more than ten years away", "leave --expires out for no end")
     return int(end.timestamp())
+
+
+def refuse_past(text: str, end: int, now: datetime) -> int:
+    """`end` (epoch seconds) if it is after `now` and within ten years; `text` is how it was put."""
+    what = f"expiry {text!r}"
+    if end <= now.timestamp():
+        raise Refusal(what, "not in the future", _EXPIRY_CURE)
+    if end - now.timestamp() > EXPIRY_LIMIT.total_seconds():
+        raise Refusal(what, "more than ten years away", "leave --expires out for no end")
+    return end

@@ -8,11 +8,11 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from registry.items import Control
-from registry.store import NewPeer
+from registry.operators import NewPeer
 
 if TYPE_CHECKING:
     from registry.items import Peer
-    from registry.store import Registry
+    from registry.operators import OperatorRegistry
 
 POOL = IPv4Network("100.96.0.0/16")
 STACK = "dev"
@@ -59,7 +59,7 @@ class Fake:
     """The fake cloud, with an empty registry in it."""
 
     client: Any
-    registry: Registry
+    registry: OperatorRegistry
 
     def items(self, pk: str | None = None) -> list[dict[str, Any]]:
         """Everything in the table, or in one partition of it."""

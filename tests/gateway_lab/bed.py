@@ -28,7 +28,7 @@ from botocore.config import Config
 from effects import run
 from lab.netns import inside, within
 from registry.items import Control
-from registry.store import NewPeer, Registry
+from registry.operators import NewPeer, OperatorRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -182,7 +182,9 @@ class Bed:
         """Let a peer in; its tunnel address."""
         with self.aws("dynamodb") as dynamodb:
             new = NewPeer(name, public_key)
-            peer = Registry(dynamodb, "registry").add_peer(new, pool=pool, caller="arn:test")
+            peer = OperatorRegistry(dynamodb, "registry").add_peer(
+                new, pool=pool, caller="arn:test"
+            )
         return str(peer.address)
 
     def create_cloud(self) -> None:

@@ -10,15 +10,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fake_fleet import FakeFleet, build, of_stack
 from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
 from moto import mock_aws
 
 from lab import dynamodb as lab_dynamodb
+from lab.overrides import interfaces
 from registry import environment as environments
-from registry.store import Registry
+from registry.operators import OperatorRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +30,12 @@ def cloud() -> Iterator[environments.Cloud]:
     """The fake AWS; clients take long to make, so one module's tests share it."""
     lab_dynamodb.install()
     with pytest.MonkeyPatch.context() as patch, mock_aws():
+        interfaces.install(patch.setattr)
         patch.setenv("AWS_ACCESS_KEY_ID", "testing")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         patch.setenv("AWS_REGION", "eu-west-1")
         found = environments.session(STACK)
-        clients = {name: found.client(name) for name in ("dynamodb", "ssm", "sts")}
+        clients = {name: found.client(name) for name in SERVICES}
         make = environments.Cloud.client
 
         def client(self: environments.Cloud, service: str) -> Any:
@@ -60,7 +65,19 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
     cloud.client("ssm").put_parameter(
         Name=f"/gatepair/{STACK}", Type="String", Value=json.dumps(PARAMETER), Overwrite=True
     )
-    registry = Registry(client, TABLE)
+    registry = OperatorRegistry(client, TABLE)
     registry.publish_server_key(1, SERVER_KEY, "i-1")
     yield Fake(client, registry)
     client.delete_table(TableName=TABLE)
+
+
+@pytest.fixture(scope="module")
+def group(cloud: environments.Cloud) -> list[str]:
+    """An Auto Scaling group with two members, and its target groups' ARNs."""
+    return build(cloud)
+
+
+@pytest.fixture
+def fleet(cloud: environments.Cloud, fake: Fake, group: list[str]) -> FakeFleet:
+    """The stack's two gateways, of which none has said anything yet."""
+    return of_stack(cloud, fake, group)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,11 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from fake_registry import CALLER, CONTROL, POOL, SERVER_KEY, TABLE, Fake, key_of
 
 from effects import Refusal
-from registry import items, store
+from registry import items, table
 from registry.items import Change, GatewayRecord, Head, ItemError, Unreadable
-from registry.store import NewPeer, Registry, Throttled
+from registry.operators import NewPeer, OperatorRegistry
+from registry.store import Registry
+from registry.table import Throttled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +134,7 @@ def test_an_address_that_rests_is_not_handed_out(fake: Fake) -> None:
     pool = IPv4Network("100.96.0.0/29")
     for host in (2, 3, 4, 6):
         resting = items.address_key(IPv4Address(f"100.96.0.{host}"))
-        fake.client.put_item(TableName=TABLE, Item={**resting, "freed": {"N": "3"}})
+        fake.client.put_item(TableName=TABLE, Item={**resting, "resting": {"N": "3"}})
     assert fake.add("alice", 1, pool).address == IPv4Address("100.96.0.5")
 
 
@@ -146,7 +146,7 @@ def test_whoever_loses_a_race_for_the_name_is_told_it_is_taken(fake: Fake) -> No
         for key in rivals:
             fake.registry.add_peer(NewPeer("alice", key), pool=POOL, caller="rival")
 
-    registry = Registry(Between(fake.client, "transact_write_items", rival), TABLE)
+    registry = OperatorRegistry(Between(fake.client, "transact_write_items", rival), TABLE)
     with pytest.raises(Refusal, match="there is one of that name"):
         registry.add_peer(NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER)
     assert fake.registry.head().generation == 1
@@ -162,7 +162,7 @@ def test_a_lost_race_for_the_counter_alone_is_won_later(fake: Fake) -> None:
             fake.add(name, ord(name[1]))
 
     staged: list[Peer] = []
-    registry = Registry(Between(fake.client, "transact_write_items", rival), TABLE)
+    registry = OperatorRegistry(Between(fake.client, "transact_write_items", rival), TABLE)
     peer = registry.add_peer(
         NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=staged.append
     )
@@ -188,7 +188,7 @@ def test_a_change_whose_answer_was_lost_is_found_and_not_made_twice(fake: Fake) 
 
             return lossy
 
-    registry = Registry(Lossy(fake.client, "", lambda _: None), TABLE)
+    registry = OperatorRegistry(Lossy(fake.client, "", lambda _: None), TABLE)
     peer = registry.add_peer(NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER)
     assert peer == fake.registry.peer("alice")
     assert fake.registry.head().generation == 1
@@ -215,7 +215,7 @@ def test_a_change_that_lands_late_is_found_and_staged_as_it_landed(fake: Fake) -
             return slow
 
     staged: list[Peer] = []
-    registry = Registry(Slow(fake.client, "", lambda _: None), TABLE)
+    registry = OperatorRegistry(Slow(fake.client, "", lambda _: None), TABLE)
     peer = registry.add_peer(
         NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=staged.append
     )
@@ -233,27 +233,6 @@ def test_a_stage_that_fails_stops_the_change(fake: Fake) -> None:
     with pytest.raises(OSError, match="no space"):
         fake.registry.add_peer(NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=full)
     assert fake.items() == before
-
-
-def test_eight_writers_at_once_lose_nothing_and_share_nothing(fake: Fake) -> None:
-    writers, each = 8, 5
-    barrier = threading.Barrier(writers)
-
-    def write(writer: int) -> list[Peer]:
-        barrier.wait(timeout=10)
-        return [fake.add(f"p-{writer}-{turn}", writer * 100 + turn + 1) for turn in range(each)]
-
-    with ThreadPoolExecutor(writers) as pool:
-        peers = [peer for made in pool.map(write, range(writers)) for peer in made]
-    total = writers * each
-    assert fake.registry.head().generation == total
-    assert len({peer.address for peer in peers}) == total
-    assert sorted(peer.generation for peer in peers) == list(range(1, total + 1))
-    changes = fake.registry.changes_after(0)
-    assert [change.generation for change in changes] == list(range(1, total + 1))
-    assert {change.peer for change in changes if isinstance(change, Change)} == set(peers)
-    assert fake.registry.peers() == (sorted(peers, key=lambda peer: peer.name), [])
-    assert len(fake.items("audit")) == len(fake.items("address")) == len(fake.items("key")) == total
 
 
 # ------------------------------------------------------------------ reading
@@ -300,7 +279,7 @@ def test_all_pages_are_read(fake: Fake) -> None:
 def test_what_a_throttled_table_leaves_out_is_asked_for_again(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.time, "sleep", lambda _: None)
+    monkeypatch.setattr(table.time, "sleep", lambda _: None)
     fake.add("alice", 1)
 
     class Stingy:

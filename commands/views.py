@@ -1,0 +1,102 @@
+"""`peers list | show | config | audit`: what the registry says."""
+
+# ruff: noqa: PLC0415 - boto3 only once the arguments are good
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from commands import terminal
+from commands.terminal import check, print_json, print_utf8
+from registry import validation
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+
+    from registry.items import Unreadable
+
+tell = partial(terminal.tell, "peers")
+
+
+def list_peers(args: argparse.Namespace) -> None:
+    """Every peer, one a line."""
+    check(lambda: validation.stack_name(args.stack))
+    from client import describe
+    from commands.stacks import connect
+    from registry.environment import explained
+
+    with explained():
+        peers, unreadable = connect(args.stack).registry.peers()
+    now = datetime.now(UTC)
+    tell(*(f"{item.key} does not parse and lets nobody in: {item.why}" for item in unreadable))
+    if args.json:
+        everyone = [describe.peer_json(peer, now) for peer in peers]
+        print_json({"stack": args.stack, "peers": everyone, "unreadable": _faults(unreadable)})
+        return
+    rows = [describe.row(peer, now) for peer in peers]
+    print_utf8("\n".join(describe.table(describe.COLUMNS, rows)) + "\n")
+
+
+def show(args: argparse.Namespace) -> None:
+    """One peer, an attribute a line."""
+    check(lambda: validation.stack_name(args.stack), lambda: validation.peer_name(args.name))
+    from client import describe
+    from commands.stacks import connect
+    from registry.environment import explained
+
+    with explained():
+        peer = connect(args.stack).wanted(args.name)
+    now = datetime.now(UTC)
+    if args.json:
+        print_json({"stack": args.stack, "peer": describe.peer_json(peer, now)})
+    else:
+        print_utf8("\n".join(describe.lines(peer, now)) + "\n")
+
+
+def show_config(args: argparse.Namespace) -> None:
+    """One peer's config, with a placeholder for the private key."""
+    check(lambda: validation.stack_name(args.stack), lambda: validation.peer_name(args.name))
+    from client import config, describe
+    from commands.stacks import connect
+    from registry.environment import explained
+
+    with explained():
+        stack = connect(args.stack)
+        peer = stack.wanted(args.name)
+        generation, public_key = stack.server_key()
+    tunnel = config.tunnel(
+        stack.environment, peer, key_generation=generation, server_public_key=public_key
+    )
+    if args.json:
+        named = {"stack": args.stack, "peer": describe.peer_json(peer, datetime.now(UTC))}
+        print_json({**named, **describe.tunnel_json(tunnel)})
+    else:
+        print_utf8(config.render(tunnel))
+
+
+def audit(args: argparse.Namespace) -> None:
+    """Who did what, oldest first."""
+    check(
+        lambda: validation.stack_name(args.stack),
+        lambda: None if args.name is None else validation.peer_name(args.name),
+    )
+    from client import describe
+    from commands.stacks import connect
+    from registry.environment import explained
+
+    with explained():
+        entries, unreadable = connect(args.stack).registry.audit(args.name)
+    tell(*(f"{item.key} does not parse: {item.why}" for item in unreadable))
+    if args.json:
+        found = [describe.audit_json(entry) for entry in entries]
+        print_json({"stack": args.stack, "audit": found, "unreadable": _faults(unreadable)})
+        return
+    rows = [describe.audit_row(entry) for entry in entries]
+    print_utf8("\n".join(describe.table(describe.AUDIT_COLUMNS, rows)) + "\n")
+
+
+def _faults(unreadable: Iterable[Unreadable]) -> list[dict[str, str]]:
+    return [{"key": item.key, "why": item.why} for item in unreadable]
