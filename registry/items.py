@@ -203,7 +203,7 @@ class Reader:
 # ------------------------------------------------------------------ the items
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Peer:
     """One client: the key it proves, and the tunnel address that key may use."""
 
@@ -380,6 +380,29 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Ack:
+    """One gateway's acknowledgement, as another one heard it by gossip."""
+
+    boot_id: str
+    generation: int
+    """Applied there, without a gap."""
+    epoch: str
+    at: int
+    """Epoch seconds, by the clock of the gateway that heard it."""
+
+    @classmethod
+    def from_item(cls, item: Item, key: str) -> Ack:
+        """Parse one entry of a gateway's `acks`; `key` names the gateway's item."""
+        read = Reader(item, key)
+        return cls(
+            boot_id=read.text("boot_id"),
+            generation=read.number("generation"),
+            epoch=read.text("epoch"),
+            at=read.number("at"),
+        )
+
+
+@dataclass(frozen=True)
 class GatewayRecord:
     """What a gateway says of itself; its instance ARN is the key that IAM lets it write."""
 
@@ -400,6 +423,8 @@ class GatewayRecord:
     faults: tuple[str, ...] = ()
     updated: int = 0
     """Epoch seconds."""
+    acks: Mapping[str, Ack] = field(default_factory=dict)
+    """What other gateways have acknowledged, by their instance ids: heard by gossip, relayed."""
 
     def to_item(self) -> dict[str, Value]:
         """As it stands in the table."""
@@ -414,6 +439,7 @@ class GatewayRecord:
             "version": self.version,
             "faults": self.faults,
             "updated": self.updated,
+            "acks": {name: vars(ack) for name, ack in self.acks.items()} or None,
         }
         return {**gateway_key(self.arn), **attributes(values)}
 
@@ -424,6 +450,9 @@ class GatewayRecord:
         keys = read.map("keys")
         if not all(name.isdecimal() and "S" in value for name, value in keys.items()):
             raise read.fault("keys: not a map of key generations to public keys")
+        acks = read.map("acks") if read.has("acks") else {}
+        if not all("M" in value for value in acks.values()):
+            raise read.fault("acks: not a map of instance ids to acknowledgements")
         return cls(
             arn=read.text("pk").removeprefix("gateway#"),
             instance_id=read.text("instance_id"),
@@ -436,6 +465,7 @@ class GatewayRecord:
             version=read.text("version", ""),
             faults=read.texts("faults"),
             updated=read.number("updated"),
+            acks={name: Ack.from_item(value["M"], read.key) for name, value in acks.items()},
         )
 
 

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import pytest
 from unit.gateway.machine import Machine
-from unit.gateway.samples import ALICE, BOB, POOL, VPC, head
+from unit.gateway.samples import ALICE, BOB, POOL, VPC, desired, head
 
 from gateway import agent as agent_module
-from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent, peer_delta
+from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent
 from gateway.chrony import Clock
+from gateway.decide import peer_delta
 from gateway.environment import Environment
 from gateway.messages import (
     ChangesSeen,
@@ -29,6 +30,7 @@ from gateway.messages import (
 from gateway.metadata import Identity
 from gateway.paths import Paths
 from gateway.peers import KnownPeers
+from gateway.wireguard import PeerChanges
 from registry.items import Change, Peer, Unreadable
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ ENVIRONMENT = Environment(
     port=51820,
     health_port=9585,
     metrics_port=9586,
+    gossip_port=9588,
     mtu=1420,
     client_pool=POOL,
     vpc_cidrs=VPC,
@@ -107,6 +110,9 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stag
     """Makes agents that share one state directory, as restarts do."""
     made: list[Stage] = []
     monkeypatch.setattr(agent_module, "kernel_has_wireguard", lambda: True)
+    monkeypatch.setattr(
+        agent_module, "list_devices", lambda *_: dict(made[-1].machine.look().devices)
+    )
     monkeypatch.setattr(agent_module, "observe", lambda *_, **__: made[-1].machine.look())
     monkeypatch.setattr(
         "gateway.keys.public_key_of", lambda text: text.strip().replace("PRIVATE", "SERVER")
@@ -347,8 +353,11 @@ def test_the_record_says_what_is_in_force(stage: Callable[..., Stage]) -> None:
 
 
 def test_the_difference_of_two_sets_names_only_what_changed() -> None:
-    changes = peer_delta({"A": ALICE, "B": BOB}, {"B": BOB, "C": ALICE})
-    assert changes.remove == ("A",)
-    assert changes.put == (("C", ALICE),)
-    assert peer_delta({"A": ALICE}, {"A": BOB}).put == (("A", BOB),)
-    assert not peer_delta({"A": ALICE}, {"A": ALICE})
+    def changes(before: dict[str, IPv4Address], after: dict[str, IPv4Address]) -> PeerChanges:
+        return peer_delta(replace(desired(7), peers=before), replace(desired(7), peers=after))
+
+    assert changes({"A": ALICE, "B": BOB}, {"B": BOB, "C": ALICE}) == PeerChanges(
+        remove=("A",), put=(("C", ALICE),)
+    )
+    assert changes({"A": ALICE}, {"A": BOB}).put == (("A", BOB),)
+    assert not changes({"A": ALICE}, {"A": ALICE})

@@ -12,10 +12,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from unit.gateway.samples import stands_in
 
 from gateway.aws import reason
+from gateway.custody import KeyPending
 from gateway.environment import LifecycleHooks
 from gateway.heartbeat import Heartbeat
 from gateway.key_watch import LOOK_AGAIN, KeyWatch
-from gateway.keys import KeyPending, KeyRefused
+from gateway.keys import KeyRefused
 from gateway.membership import (
     INTERVAL,
     SOON,
@@ -242,7 +243,7 @@ def test_a_change_is_written_at_once_and_then_only_refreshed(
 ) -> None:
     monkeypatch.setattr("gateway.heartbeat.REFRESH", 0.01)
     records, on = Records(), board(record=RECORD)
-    beat = Heartbeat(stands_in(records), on, lambda: 1234.5)
+    beat = Heartbeat(stands_in(records), on, wall=lambda: 1234.5)
     beat.step()
     assert records.written == [replace(RECORD, updated=1234)]
     beat.step()
@@ -251,7 +252,7 @@ def test_a_change_is_written_at_once_and_then_only_refreshed(
 
 def test_a_new_record_wakes_the_heartbeat() -> None:
     records, on = Records(), board(record=RECORD)
-    beat = Heartbeat(stands_in(records), on, lambda: 1.0)
+    beat = Heartbeat(stands_in(records), on, wall=lambda: 1.0)
     beat.step()
     thread = threading.Thread(target=beat.step, daemon=True)
     thread.start()
