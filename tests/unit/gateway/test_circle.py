@@ -210,7 +210,7 @@ def test_a_later_acknowledgement_is_not_undone_by_an_earlier_one(table: Table) -
 
 def test_an_acknowledgement_wakes_who_writes_the_item(table: Table) -> None:
     woken: list[int] = []
-    table.board.wake = lambda: woken.append(1)  # ty: ignore[invalid-assignment]
+    table.board.wake = lambda: woken.append(1)
     table.hear(Kind.APPLIED, Applied("e", 10).pack())
     table.hear(Kind.APPLIED, Applied("e", 10).pack())
     table.hear(Kind.APPLIED, Applied("e", 11).pack())

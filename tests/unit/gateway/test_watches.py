@@ -39,7 +39,7 @@ from gateway.metadata import Identity
 from gateway.poller import Poller
 from gateway.state import State
 from gateway.status import Board, Status
-from registry.items import GatewayRecord
+from registry.items import Ack, GatewayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -260,6 +260,20 @@ def test_a_new_record_wakes_the_heartbeat() -> None:
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert records.written[-1].applied == 6
+
+
+def test_acknowledgements_of_others_are_relayed_and_only_news_is_written_at_once() -> None:
+    records, on = Records(), board(record=RECORD)
+    acks = {"i-2": Ack("boot", 5, "e", 100)}
+    beat = Heartbeat(stands_in(records), on, lambda: acks, wall=lambda: 1.0)
+    beat.step()
+    assert records.written[-1].acks == acks
+    acks["i-2"] = Ack("boot", 5, "e", 101)
+    assert not beat._news(on.status), "the same, heard again"
+    acks["i-2"] = Ack("boot", 6, "e", 102)
+    assert beat._news(on.status)
+    beat.step()
+    assert records.written[-1].acks == acks
 
 
 def test_an_instance_that_does_not_know_itself_writes_nothing(
