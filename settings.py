@@ -87,6 +87,8 @@ class Settings:
     """Empty: the load balancer's DNS name."""
     port: int
     health_port: int
+    gossip_port: int
+    """UDP, between the gateways."""
     mtu: int
     key_generations: tuple[int, ...]
     gateway_count: int
@@ -141,6 +143,7 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
         endpoint=_endpoint(values),
         port=values.whole("port", 1, _PORT_MAX - 1, "the second key slot has the next one"),
         health_port=values.whole("healthPort", 1, _PORT_MAX, "ports end there"),
+        gossip_port=values.whole("gossipPort", 1, _PORT_MAX, "ports end there"),
         mtu=values.whole("mtu", 1280, 1420, "IPv6 needs 1280; 1500 less WireGuard's 80 is 1420"),
         key_generations=_key_generations(values),
         gateway_count=values.whole(
@@ -332,6 +335,7 @@ def _check_ports(values: Values, settings: Settings) -> None:
     if settings.port:
         wanted.append(("port", settings.port + 1, f"the second key slot's, {settings.port + 1},"))
     wanted.append(("healthPort", settings.health_port, "it"))
+    wanted.append(("gossipPort", settings.gossip_port, "it"))
     refused = set()
     for key, number, name in wanted:
         if number in taken and key not in refused:

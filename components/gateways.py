@@ -107,6 +107,18 @@ class Gateways(pulumi.ComponentResource):
                 tags=args.tags,
                 opts=self._child,
             )
+        # Out it goes by the rules for the VPC's blocks below.
+        vpc.SecurityGroupIngressRule(
+            f"{self._name}-gossip",
+            security_group_id=group.id,
+            description="gossip, between gateways",
+            ip_protocol="udp",
+            from_port=args.settings.gossip_port,
+            to_port=args.settings.gossip_port,
+            referenced_security_group_id=group.id,
+            tags=args.tags,
+            opts=self._child,
+        )
         for cidr in args.settings.monitoring_cidrs:
             vpc.SecurityGroupIngressRule(
                 f"{self._name}-metrics-from-{cidr.network_address}-{cidr.prefixlen}",

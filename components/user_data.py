@@ -41,6 +41,7 @@ def environment(
         "port": settings.port,
         "health_port": settings.health_port,
         "metrics_port": METRICS_PORT,
+        "gossip_port": settings.gossip_port,
         "mtu": settings.mtu,
         "client_pool": str(settings.client_pool),
         "vpc_cidrs": [str(cidr) for cidr in settings.vpc.cidrs],

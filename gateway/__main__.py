@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 from effects import Refusal
 from gateway import aws, environment, metrics, web
 from gateway.agent import Agent
+from gateway.circle import Circle
+from gateway.custody import Custody
+from gateway.gossip_key import GossipKey
+from gateway.gossip_link import Link
 from gateway.heartbeat import Heartbeat
 from gateway.key_watch import KeyWatch
 from gateway.keys import KeyKeeper
@@ -27,41 +31,52 @@ if TYPE_CHECKING:
     from gateway.aws import Clients
 
 
-def pollers(agent: Agent, clients: Clients, metadata: Metadata) -> list[Poller]:
+def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> list[Poller]:
     """The threads that talk to the outside. Each posts to the agent and reads its status."""
     settings, board, post = agent.environment, agent.board, agent.post
     registry = Registry(clients.dynamodb, settings.table)
-
-    def name() -> str:
-        identity = board.status.state.identity
-        return identity.instance_id if identity else "unknown"
+    secret = SecretStore(clients.secretsmanager, settings.secret_arn)
 
     keeper = KeyKeeper(
-        store=SecretStore(clients.secretsmanager, settings.secret_arn),
+        store=secret,
         published=registry,
         files=agent.key_files,
         version_of=settings.key_version,
-        name=name,
+        name=lambda: instance(agent) or "unknown",
     )
     hooks = settings.lifecycle_hooks
     members = MembershipWatch(clients.autoscaling, registry, hooks, board, post)
+    circle = Circle(link, board, post)
+    key = GossipKey(Custody(secret), settings.gossip_version, agent.paths.gossip_key, link)
+    key.recall()
     return [
         Poller("metadata", MetadataWatch(metadata, board, post).step, post),
         Poller("registry", RegistryWatch(registry, board, post).step, post),
         Poller("keys", KeyWatch(keeper, board, post).step, post),
         Poller("membership", members.step, post, retry=5.0),
-        Poller("heartbeat", Heartbeat(registry, board).step, post),
+        Poller("heartbeat", Heartbeat(registry, board, circle.acks).step, post),
+        Poller("gossip key", key.step, post),
+        Poller("gossip", circle.step, post),
     ]
+
+
+def instance(agent: Agent) -> str:
+    """This instance's id; empty before it is known."""
+    identity = agent.board.status.state.identity
+    return identity.instance_id if identity else ""
 
 
 def serve(agent: Agent, clients: Clients, metadata: Metadata, ended: threading.Event) -> None:
     """Run the agent and its threads until `ended` is set."""
     settings, board = agent.environment, agent.board
+    link = Link(settings.gossip_port, agent.boot_id, lambda: instance(agent))
     web.health_server(settings.health_port, lambda: board.status).start()
-    web.metrics_server(settings.metrics_port, metrics.page(lambda: board.status)).start()
+    page = metrics.page(lambda: board.status, lambda: link.counts)
+    web.metrics_server(settings.metrics_port, page).start()
     agent.start()
-    for poller in pollers(agent, clients, metadata):
+    for poller in pollers(agent, clients, metadata, link):
         poller.start()
+    link.start()
     agent.run(ended.is_set)
 
 

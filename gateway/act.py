@@ -6,12 +6,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from effects import Failed, run
-from gateway import firewall
-from gateway.decide import Command, LoadFilter, SetSysctl
+from gateway import access, firewall, flows
+from gateway.decide import ChangeSets, Command, CutFlows, LoadFilter, SetSysctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gateway.access import SetChanges
     from gateway.decide import Action
     from gateway.observe import FilterMemory
     from gateway.paths import Paths
@@ -36,7 +37,7 @@ class Actor:
         """What failed, by scope, with the reason. Empty when all went well."""
         failed: dict[str, str] = {}
         for action in actions:
-            if action.scope in failed:
+            if action.scope in failed or getattr(action, "needs", "") in failed:
                 continue
             try:
                 self._one(action)
@@ -57,14 +58,30 @@ class Actor:
             case SetSysctl(name, value):
                 log.info("sysctl %s = %s", name, value)
                 (self._paths.sysctl / name).write_text(value)
-            case LoadFilter(filter_):
+            case LoadFilter(filter_, changes):
                 log.info("packet filter: reach %s", ", ".join(map(str, filter_.reach)) or "nothing")
-                self._load(filter_)
+                self._load(action, filter_, changes)
+            case ChangeSets(changes, reaches):
+                log.info("access: %s", _summary(changes))
+                with self._memory.changing(reaches):
+                    text = access.script(changes, firewall.RETURN_PATHS)
+                    run(firewall.LOAD, stdin=text, timeout=TIMEOUT)
+            case CutFlows(addresses):
+                log.info("flows: cut those of %d clients", len(addresses))
+                flows.cut(addresses)
 
-    def _load(self, filter_: firewall.Filter) -> None:
+    def _load(self, action: LoadFilter, filter_: firewall.Filter, changes: SetChanges) -> None:
         try:
-            run(firewall.LOAD, stdin=firewall.render(filter_), timeout=TIMEOUT)
+            with self._memory.changing(action.reaches):
+                run(firewall.LOAD, stdin=firewall.render(filter_, changes), timeout=TIMEOUT)
         except Failed:
             # a table of our name with other types in it, as another version may have left
             run(firewall.LOAD, stdin=firewall.render_anew(filter_), timeout=TIMEOUT)
         self._memory.remember(filter_)
+
+
+def _summary(changes: SetChanges) -> str:
+    return (
+        f"{len(changes.delete)} elements out, {len(changes.add)} in, "
+        f"{len(changes.forget)} return paths forgotten"
+    )

@@ -18,26 +18,27 @@ from effects import Failed
 from gateway import notify, sysctl
 from gateway.act import Actor
 from gateway.chrony import UNKNOWN
-from gateway.decide import Decider, Desired, SlotPlan, peer_commands
+from gateway.decide import FILTER, CutFlows, Decider, Desired, SlotPlan, peer_delta, step
 from gateway.firewall import Filter, intersection
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
 from gateway.health import Verdict, complete, serves, verdict
 from gateway.keys import KeyFiles
 from gateway.messages import ChangesSeen, KeyFault, LifecycleSeen, PeersRead
 from gateway.network import own_addresses
-from gateway.observe import FilterMemory, clock, kernel_has_wireguard, observe
+from gateway.observe import FilterMemory, clock, kernel_has_wireguard, list_devices, observe
 from gateway.peer_cache import PeerCache, ServedCache
 from gateway.peers import Admitted, KnownPeers, admitted
-from gateway.state import State, receive
+from gateway.ratchet import Ratchet
+from gateway.state import RECENT, State, receive
 from gateway.status import Board, Status
-from gateway.wireguard import DumpReader, PeerChanges
+from gateway.wireguard import DumpReader, changed
 from registry.items import Change, GatewayRecord, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
     from gateway.chrony import Clock
-    from gateway.decide import Observed
+    from gateway.decide import Action, Observed
     from gateway.environment import Environment
     from gateway.messages import Message
     from gateway.paths import Paths
@@ -46,6 +47,13 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY = 5.0
 """Seconds between looks at the machine."""
+
+SHARE = 0.005
+"""Of the time, that may go into listing all peers: with thousands it is done more rarely than the
+rest of the look, because WireGuard has no way to ask for less."""
+
+LIST_AT_LEAST_EVERY = 120.0
+"""Seconds between listings of all peers, however many there are."""
 
 ROUNDS = 3
 """Looks in one pass: after acting the machine is looked at again, until nothing is left to do."""
@@ -68,21 +76,32 @@ def reach_of(environment: Environment, state: State) -> tuple:
     )
 
 
-def peer_delta(before: Mapping[str, IPv4Address], after: Mapping[str, IPv4Address]) -> PeerChanges:
-    """What to change on an interface that has exactly the peers `before`."""
-    return PeerChanges(
-        remove=tuple(key for key in before if key not in after),
-        put=tuple((key, address) for key, address in after.items() if before.get(key) != address),
-    )
-
-
-@dataclass
+@dataclass(frozen=True)
 class Seen:
     """The latest look at the machine, and what it was compared with."""
 
     observed: Observed
     desired: Desired
     failed: dict[str, str]
+
+
+def _after(seen: Seen, desired: Desired) -> Observed:
+    """What a look would find once `desired.peers` are in force, without looking."""
+    changes = peer_delta(seen.desired, desired)
+    devices = {
+        name: changed(device, changes) if desired.plan_of(name) else device
+        for name, device in seen.observed.devices.items()
+    }
+    return _agreed(replace(seen.observed, devices=devices), desired)
+
+
+def _agreed(observed: Observed, desired: Desired) -> Observed:
+    """The same, with a note that the devices have the desired peers."""
+    devices = {
+        name: replace(device, holds=desired.peers) if desired.plan_of(name) else device
+        for name, device in observed.devices.items()
+    }
+    return replace(observed, devices=devices)
 
 
 class Agent:
@@ -101,14 +120,15 @@ class Agent:
         self.environment, self.paths, self.board = environment, paths, Board()
         self.key_files = KeyFiles(paths.keys)
         self._decider = decider or Decider()
-        self._look_at_clock, self._wall, self._monotonic = look_at_clock, wall, monotonic
+        self._look_at_clock, self._monotonic = look_at_clock, monotonic
+        self._ratchet = Ratchet(paths.clock, wall, monotonic)
         self._queue: queue.Queue[Message] = queue.Queue()
         self._memory, self._dumps = FilterMemory(), DumpReader()
         self._actor = Actor(paths, self._memory, lambda: notify.notify(notify.ALIVE))
         self._peer_cache, self._served_cache = PeerCache(paths.state), ServedCache(paths.state)
         self._sysctl = sysctl.parse(paths.sysctl_wanted.read_text())
         self._kernel_wireguard = kernel_has_wireguard()
-        self._boot_id = paths.boot_id.read_text().strip()
+        self.boot_id = paths.boot_id.read_text().strip()
         self._state = State()
         self._admitted = Admitted({}, {})
         self._admitted_from: KnownPeers | None = None
@@ -118,7 +138,9 @@ class Agent:
         self._applied = 0
         self._failures = self._unreadable = 0
         self._ending_since: float | None = None
-        self._looked_at = float("-inf")
+        self._looked_at = self._listed_at = float("-inf")
+        self._listing_cost = 0.0
+        self._to_cut: frozenset[IPv4Address] = frozenset()
 
     def post(self, message: Message) -> None:
         """Hand a message to the main thread; from any thread."""
@@ -137,6 +159,7 @@ class Agent:
             gateways=frozenset(map(IPv4Address, gateways)),
             keys={number: key for number, key in keys.items() if key},
             known=self._peer_cache.load(),
+            recent=self._peer_cache.recent[-RECENT:],
         )
         self._pass()
         self._publish()
@@ -198,7 +221,7 @@ class Agent:
     def _pause(self) -> float:
         until_look = self._looked_at + LOOK_EVERY - self._monotonic()
         expiry = self._admitted.next_expiry
-        until_expiry = WAKE_AT_MOST if expiry is None else expiry - self._wall()
+        until_expiry = WAKE_AT_MOST if expiry is None else expiry - self._ratchet.now()
         return max(0.0, min(WAKE_AT_MOST, until_look, until_expiry))
 
     def _journal(self, before: State, changes: tuple[Change | Unreadable, ...]) -> None:
@@ -264,6 +287,7 @@ class Agent:
                 if number in state.keys
             ),
             peers=self._admit().addresses,
+            reaches=self._admit().reaches,
             pool=environment.client_pool,
             own_address=environment.own_address,
             mtu=environment.mtu,
@@ -271,6 +295,7 @@ class Agent:
                 port=environment.port,
                 health_port=environment.health_port,
                 metrics_port=environment.metrics_port,
+                gossip_port=environment.gossip_port,
                 client_pool=environment.client_pool,
                 reach=reach_of(environment, state),
                 gateways=state.gateways | own,
@@ -281,11 +306,13 @@ class Agent:
 
     def _admit(self) -> Admitted:
         """Who is admitted now; worked out again only when the peers or an expiry ask for it."""
-        known, expiry = self._state.known, self._admitted.next_expiry
-        expired = expiry is not None and expiry <= self._wall()
+        known, expiry, now = self._state.known, self._admitted.next_expiry, self._ratchet.now()
+        expired = expiry is not None and expiry <= now
         if known is not None and (known is not self._admitted_from or expired):
-            self._admitted = admitted(known, self.environment.client_pool, self._wall())
+            self._admitted = admitted(known, self.environment.client_pool, now)
             self._admitted_from = known
+            if expired:
+                self._ratchet.keep()
         return self._admitted
 
     def _act(self) -> None:
@@ -296,40 +323,48 @@ class Agent:
             return
         own = own_addresses(dict(seen.observed.links), INTERFACES)
         desired = self._desired(own)
-        if replace(desired, peers=seen.desired.peers) != seen.desired:
+        if desired != seen.desired:
             self._pass()
             return
         if desired.peers is not seen.desired.peers:
-            changes = peer_delta(seen.desired.peers, desired.peers)
-            failed = self._actor.carry_out(
-                command
-                for plan in desired.slots
-                for command in peer_commands(plan.interface, changes)
-            )
-            self._failures += len(failed)
-            self._seen = Seen(seen.observed, desired, failed)
+            failed = self._carry_out(step(seen.desired, desired))
             if failed:
-                self._looked_at = float("-inf")  # `applied` stays; the next turn looks again
+                # `applied` stays; the next turn looks again, at everything
+                self._seen = Seen(seen.observed, desired, failed)
+                self._looked_at = self._listed_at = float("-inf")
                 return
+            self._seen = Seen(_after(seen, desired), desired, {})
         self._confirm()
+
+    def _carry_out(self, actions: Iterable[Action]) -> dict[str, str]:
+        """Do it; what failed, by scope. Flows that could not be cut are cut the next time."""
+        actions = list(actions)
+        cuts = [action.addresses for action in actions if isinstance(action, CutFlows)]
+        owed = self._to_cut.union(*cuts)
+        actions = [action for action in actions if not isinstance(action, CutFlows)]
+        failed = self._actor.carry_out([*actions, *([CutFlows(owed)] if owed else ())])
+        self._to_cut = owed if CutFlows.scope in failed else frozenset()
+        self._failures += len(failed)
+        return failed
 
     def _pass(self) -> None:
         """Look, act, look again until nothing is left to do or something fails."""
         self._looked_at = self._monotonic()
         self._clock = self._look_at_clock()
+        if self._clock.synchronised:
+            self._ratchet.raise_floor()
         try:
             for _round in range(ROUNDS):
-                observed = observe(
-                    self.environment.client_pool,
-                    self.paths,
-                    self._memory,
-                    self._dumps,
-                    kernel_wireguard=self._kernel_wireguard,
-                )
+                observed = self._look()
                 desired = self._desired(own_addresses(dict(observed.links), INTERFACES))
                 actions = self._decider.plan(desired, observed)
-                failed = self._actor.carry_out(actions)
-                self._failures += len(failed)
+                if not any(action.scope == FILTER for action in actions):
+                    self._memory.agree(desired.reaches)
+                failed = self._carry_out(actions)
+                if actions:
+                    self._listed_at = float("-inf")
+                else:
+                    observed = _agreed(observed, desired)
                 self._seen, self._blind = Seen(observed, desired, failed), ""
                 if failed or not actions:
                     break
@@ -338,12 +373,29 @@ class Agent:
             log.warning("%s", self._blind)
             return
         # peers are not in force as they should be only on an interface that is there and failed
-        if not any(name in failed for name in observed.devices):
+        if not any(name in failed for name in (*observed.devices, FILTER, CutFlows.scope)):
             self._confirm()
         done = complete(self._state, desired, observed)
         if done and not self._state.complete:
             before, self._state = self._state, replace(self._state, complete=True)
             self._remember(before)
+
+    def _look(self) -> Observed:
+        """At everything; at each single peer only as often as that is cheap."""
+        seen, now = self._seen, self._monotonic()
+        due = self._listed_at + min(LIST_AT_LEAST_EVERY, self._listing_cost / SHARE)
+        if seen is None or now >= due:
+            devices = list_devices(self._dumps)
+            self._listed_at, self._listing_cost = now, self._monotonic() - now
+        else:
+            devices = seen.observed.devices
+        return observe(
+            self.environment.client_pool,
+            self.paths,
+            self._memory,
+            devices,
+            kernel_wireguard=self._kernel_wireguard,
+        )
 
     def _confirm(self) -> None:
         """Everything that is known is in force."""
@@ -393,6 +445,11 @@ class Agent:
         found += [f"{scope}: {why}" for scope, why in (seen.failed if seen else {}).items()]
         found += [f"{part}: {why}" for part, why in state.trouble.items()]
         found += [f"peer {name} is left out: its address" for name in self._admitted.unusable]
+        found += [
+            f"peer {name}: a rule cannot be read and allows nothing"
+            for name in self._admitted.misruled
+        ]
+        found.append(self._ratchet.fault)
         if not self._clock.synchronised:
             found.append(f"clock: {self._clock.why}")
         if control is not None and (control.port, control.client_pool) != (
@@ -416,7 +473,7 @@ class Agent:
             instance_id=identity.instance_id,
             zone=identity.zone,
             address=identity.address,
-            boot_id=self._boot_id,
+            boot_id=self.boot_id,
             applied=self._applied,
             epoch=state.known.epoch if state.known else "",
             keys=served,

@@ -6,21 +6,24 @@ session goes on; an interface with its right key is never made anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway import network, wireguard
+from gateway import access, network, wireguard
 from gateway.generations import INTERFACES, SLOTS
 from gateway.paths import Userspace, for_interface
+from gateway.wireguard import PeerChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from ipaddress import IPv4Address, IPv4Network
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from gateway.access import Element, Reaches, SetChanges
     from gateway.firewall import Filter
     from gateway.network import Link, Route, Rule
-    from gateway.wireguard import Device, PeerChanges
+    from gateway.wireguard import Device
 
 # ------------------------------------------------------------------ what is wanted, what is there
 
@@ -43,8 +46,10 @@ class Desired:
 
     slots: tuple[SlotPlan, ...]
     """Those in use, the newest generation last; an interface of a slot that is not here goes."""
-    peers: Mapping[str, IPv4Address]
+    peers: Mapping[str, IPv4Address] = field(compare=False)
     """Public key -> tunnel address, the same on every interface."""
+    reaches: Reaches = field(compare=False)
+    """Tunnel address -> where it may go. These two change by `step`, the rest by `plan`."""
     pool: IPv4Network
     own_address: IPv4Address
     mtu: int
@@ -67,6 +72,10 @@ class Observed:
     sysctl: Mapping[str, str]
     filter: Filter | None
     """What the rules in the kernel were made from; None when they are not as we loaded them."""
+    reaches: Reaches | None
+    """What the filter's sets were made to say, if nobody has touched them since; else None, and
+    `elements` is what was found in them."""
+    elements: frozenset[Element] = frozenset()
     kernel_wireguard: bool = True
 
 
@@ -82,6 +91,8 @@ class Command:
 
     argv: tuple[str, ...]
     scope: str = MACHINE
+    needs: str = ""
+    """Another scope in which nothing may have failed before."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +108,39 @@ class SetSysctl:
         return f"sysctl {self.name}"
 
 
+FILTER = "filter"
+
+
 @dataclass(frozen=True)
 class LoadFilter:
-    """Load the packet filter."""
+    """Load the packet filter, and with it what else its sets need."""
 
     filter: Filter
-    scope: str = "filter"
+    changes: SetChanges
+    reaches: Reaches
+    """What the sets say after it."""
+    scope: str = FILTER
 
 
-Action: TypeAlias = Command | SetSysctl | LoadFilter
+@dataclass(frozen=True)
+class ChangeSets:
+    """Change who may go where."""
+
+    changes: SetChanges
+    reaches: Reaches
+    """What the sets say after it."""
+    scope: str = FILTER
+
+
+@dataclass(frozen=True)
+class CutFlows:
+    """End what these clients have under way through the gateway."""
+
+    addresses: frozenset[IPv4Address]
+    scope: str = "flows"
+
+
+Action: TypeAlias = Command | SetSysctl | LoadFilter | ChangeSets | CutFlows
 
 
 @dataclass(frozen=True)
@@ -117,12 +152,30 @@ class Decider:
     def plan(self, desired: Desired, observed: Observed) -> list[Action]:
         """The actions, in order. None when everything is as it should be.
 
-        The filter stands before any interface does, and new interfaces before old ones go: in a
-        rotation clients always find one of the two.
+        Who is no longer admitted goes first. The filter stands before any interface and any new
+        peer does, and new interfaces before old ones go: in a rotation clients always find one of
+        the two.
         """
+        staying = {
+            plan.interface: wireguard.differences(desired.peers, observed.devices[plan.interface])
+            for plan in desired.slots
+            if self._stays(plan, observed)
+        }
+        gone = frozenset(
+            address
+            for name, changes in staying.items()
+            for key in changes.remove
+            for address in _clients(observed.devices[name].peers[key].allowed_ips, desired.pool)
+        )
+        sets = _set_changes(desired, observed, gone)
         return [
+            *(
+                Command(argv, name)
+                for name, changes in staying.items()
+                for argv in wireguard.remove_peers(name, changes)
+            ),
             *_settings(desired, observed),
-            *_filter(desired, observed),
+            *_filter(desired, observed, sets),
             *(step for plan in desired.slots for step in self._interface(plan, desired, observed)),
             *_routing(desired, observed),
             *(
@@ -131,12 +184,22 @@ class Decider:
                 if desired.plan_of(name) is None
                 and (name in observed.links or name in observed.devices)
             ),
+            *_cut(gone, sets),
         ]
+
+    def _stays(self, plan: SlotPlan, observed: Observed) -> bool:
+        """Whether the interface that is there is the planned one, however it is set."""
+        device = observed.devices.get(plan.interface)
+        return (
+            plan.interface in observed.links
+            and device is not None
+            and device.public_key in ("", plan.public_key)
+        )
 
     def _interface(self, plan: SlotPlan, desired: Desired, observed: Observed) -> Iterator[Action]:
         name = plan.interface
         link, device = observed.links.get(name), observed.devices.get(name)
-        if link is None or device is None or device.public_key not in ("", plan.public_key):
+        if not self._stays(plan, observed):
             # An interface without its other half is broken; one with another key belongs to a
             # generation that is over, and so do its sessions
             if link is not None:
@@ -158,9 +221,8 @@ class Decider:
             yield command(("ip", "address", "replace", own, "dev", name))
         for other in sorted(there - {own}):
             yield command(("ip", "address", "delete", other, "dev", name))
-        yield from peer_commands(
-            name, wireguard.differences(desired.peers, device.peers if device else {})
-        )
+        changes = wireguard.differences(desired.peers, device)
+        yield from _put_peers(name, changes)
         if link is None or not link.up:
             yield command(("ip", "link", "set", name, "up"))
 
@@ -175,9 +237,53 @@ class Decider:
         return Command(for_interface(self.userspace.stop, name), name)
 
 
-def peer_commands(interface: str, changes: PeerChanges) -> Iterator[Command]:
-    """The commands for some peers of one interface."""
-    return (Command(argv, interface) for argv in wireguard.set_peers(interface, changes))
+def peer_delta(before: Desired, after: Desired) -> PeerChanges:
+    """What to change on an interface that has exactly the peers of `before`."""
+    old, new = before.peers, after.peers
+    return PeerChanges(
+        remove=tuple(key for key in old if key not in new),
+        put=tuple((key, address) for key, address in new.items() if old.get(key) != address),
+    )
+
+
+def step(before: Desired, after: Desired) -> list[Action]:
+    """The actions on a machine that is exactly as `before` says, when only peers have changed.
+
+    Out first, then the filter, then in: nobody ever has another one's access, not for a moment.
+    """
+    peers = peer_delta(before, after)
+    gone = frozenset(before.peers[key] for key in peers.remove)
+    changes = replace(access.differences(before.reaches, after.reaches), forget=_sorted(gone))
+    names = [plan.interface for plan in after.slots]
+    return [
+        *(Command(argv, name) for name in names for argv in wireguard.remove_peers(name, peers)),
+        *([ChangeSets(changes, after.reaches)] if changes else ()),
+        *(command for name in names for command in _put_peers(name, peers)),
+        *_cut(gone, changes),
+    ]
+
+
+def _put_peers(interface: str, changes: PeerChanges) -> Iterator[Command]:
+    for argv in wireguard.put_peers(interface, changes):
+        yield Command(argv, interface, needs=FILTER)
+
+
+def _cut(gone: frozenset[IPv4Address], changes: SetChanges) -> Iterator[CutFlows]:
+    if ended := gone | changes.narrowed:
+        yield CutFlows(ended)
+
+
+def _sorted(addresses: Iterable[IPv4Address]) -> tuple[IPv4Address, ...]:
+    return tuple(sorted(addresses))
+
+
+def _clients(allowed_ips: Iterable[str], pool: IPv4Network) -> Iterator[IPv4Address]:
+    """The single tunnel addresses among a device's allowed IPs."""
+    for text in allowed_ips:
+        with contextlib.suppress(ValueError):
+            network = IPv4Network(text)
+            if network.prefixlen == network.max_prefixlen and network.subnet_of(pool):
+                yield network.network_address
 
 
 def _settings(desired: Desired, observed: Observed) -> Iterator[Action]:
@@ -187,9 +293,19 @@ def _settings(desired: Desired, observed: Observed) -> Iterator[Action]:
             yield SetSysctl(name, value)
 
 
-def _filter(desired: Desired, observed: Observed) -> Iterator[Action]:
+def _set_changes(desired: Desired, observed: Observed, gone: frozenset[IPv4Address]) -> SetChanges:
+    if observed.reaches is not None:
+        changes = access.differences(observed.reaches, desired.reaches)
+    else:
+        changes = access.converge(observed.elements, access.all_elements(desired.reaches))
+    return replace(changes, forget=_sorted(gone))
+
+
+def _filter(desired: Desired, observed: Observed, changes: SetChanges) -> Iterator[Action]:
     if observed.filter != desired.filter:
-        yield LoadFilter(desired.filter)
+        yield LoadFilter(desired.filter, changes, desired.reaches)
+    elif changes:
+        yield ChangeSets(changes, desired.reaches)
 
 
 def _routing(desired: Desired, observed: Observed) -> Iterator[Action]:

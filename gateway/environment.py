@@ -38,6 +38,8 @@ class Environment:
     """UDP, of slot 0; slot 1 has the next one."""
     health_port: int
     metrics_port: int
+    gossip_port: int
+    """UDP, between gateways."""
     mtu: int
     client_pool: IPv4Network
     vpc_cidrs: tuple[IPv4Network, ...]
@@ -56,6 +58,11 @@ class Environment:
         """VersionId of this generation's private key in the secret, and the token that makes it."""
         return str(uuid5(self.key_seed, str(generation)))
 
+    @property
+    def gossip_version(self) -> str:
+        """VersionId of the key that gateways sign their messages to each other with."""
+        return str(uuid5(self.key_seed, "gossip"))
+
 
 def _networks(values: list[str]) -> tuple[IPv4Network, ...]:
     return tuple(IPv4Network(value) for value in values)
@@ -67,6 +74,8 @@ def _port(value: int) -> int:
     return value
 
 
+_DEFAULTS: dict[str, Any] = {"gossip_port": 9588}
+
 _FIELDS = {
     "stack": str,
     "region": str,
@@ -76,6 +85,7 @@ _FIELDS = {
     "port": _port,
     "health_port": _port,
     "metrics_port": _port,
+    "gossip_port": _port,
     "mtu": int,
     "client_pool": IPv4Network,
     "vpc_cidrs": _networks,
@@ -87,6 +97,7 @@ _FIELDS = {
 def parse(document: Mapping[str, Any], *, where: str = "environment") -> Environment:
     """The environment in a parsed JSON document. Raises `Refusal`, naming the key."""
     values: dict[str, Any] = {}
+    document = {**_DEFAULTS, **document}
     for name, convert in _FIELDS.items():
         if name not in document:
             raise Refusal(f"{where}: {name}", "is missing", CURE)

@@ -1,12 +1,14 @@
 """The packet filter as one nftables transaction. Pure.
 
-One table of ours. Loading the text again replaces every rule in one step and keeps the sets of
-return paths, which the kernel fills. Rules hold no counters, so that the listing is comparable.
+One table of ours. Loading the text again replaces every rule in one step and keeps the sets: the
+return paths, which the kernel fills, and who may go where (gateway.access). Rules hold no counters,
+so that the listing is comparable.
 
 Whose packets are judged where: `learn` and `mark_*` find the way back to a client, `to_gateway` is
 what may reach the gateway itself, `through` what may pass it; `from_client` judges every packet of
 a client by itself, before any thought of established connections. The widest thing a client may
-reach is `Filter.reach`; what a client writes into its own config is the client's choice.
+reach is `Filter.reach`, the sets say which client may go where in it, and one that is in none of
+them goes nowhere; what a client writes into its own config is the client's choice.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from ipaddress import collapse_addresses
 from typing import TYPE_CHECKING
 
+from gateway.access import NETWORKS, OPEN, PORTS, PROTOCOLS, SETS, TABLE, SetChanges, script
 from gateway.generations import INTERFACES, SLOTS, interface_of
 from gateway.network import mark_of
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Address, IPv4Network
 
-TABLE = "inet gatepair"
 LOAD = ("nft", "-f", "-")
 LISTING = ("nft", "--terse", "--stateless", "list", "table", "inet", "gatepair")
 """Terse: without the elements of the named sets, of which there may be thousands."""
@@ -45,6 +47,8 @@ class Filter:
     """UDP of slot 0; slot 1 has the next one."""
     health_port: int
     metrics_port: int
+    gossip_port: int
+    """UDP, between gateways."""
     client_pool: IPv4Network
     reach: tuple[IPv4Network, ...]
     """Where clients may go; empty: nowhere."""
@@ -64,9 +68,15 @@ def intersection(
     return tuple(collapse_addresses(both))
 
 
+NO_CHANGES = SetChanges()
+
+
 def via(slot: int) -> str:
     """Name of the set of tunnel addresses whose last data packet came in through this slot."""
     return f"via_{interface_of(slot)}"
+
+
+RETURN_PATHS = tuple(via(slot) for slot in SLOTS)
 
 
 def _elements(values: Iterable[object]) -> str:
@@ -80,20 +90,32 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
     ports = _elements(filter_.port + slot for slot in SLOTS)
     served = _elements((filter_.health_port, filter_.metrics_port))
     reach = _elements(filter_.reach)
+    gossip = [f"udp dport {filter_.gossip_port} drop"]
+    if filter_.gateways:
+        known = _elements(sorted(filter_.gateways))
+        gossip.insert(0, f"ip saddr {known} udp dport {filter_.gossip_port} accept")
     mark = [f"ip daddr @{via(slot)} meta mark set {mark_of(slot):#010x}" for slot in SLOTS]
     from_client = [f"ip daddr {_elements(NEVER)} drop"]
     if filter_.gateways:
         from_client.append(f"ip daddr {_elements(sorted(filter_.gateways))} drop")
-    from_client.append(
-        f"ip daddr {pool} oifname {wg} accept" if filter_.peer_to_peer else f"oifname {wg} drop"
-    )
+    if filter_.peer_to_peer:
+        from_client.append(f"ip saddr @{OPEN} ip daddr {pool} oifname {wg} accept")
+    from_client.append(f"oifname {wg} drop")
     through = [
         # the smaller of the two sides' path MTU, in both directions; it never raises a value
         "tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
         f"iifname {wg} goto from_client",
     ]
     if filter_.reach:
-        from_client.append(f"ip daddr {reach} accept")
+        # Only ever accepting: a part of a packet that cannot be read ends a rule, and a rule that
+        # drops what is *not* allowed would let just that packet through
+        from_client += [
+            f"ip saddr @{OPEN} ip daddr {reach} accept",
+            f"ip daddr != {reach} drop",
+            f"ip saddr . ip daddr @{NETWORKS} accept",
+            f"ip saddr . ip daddr . meta l4proto @{PROTOCOLS} accept",
+            f"ip saddr . ip daddr . meta l4proto . th dport @{PORTS} accept",
+        ]
         through += [
             f"oifname {wg} ip saddr {reach} ct state established,related accept",
             f"oifname {wg} meta l4proto icmp ct state related accept",
@@ -118,6 +140,8 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
             [
                 'iifname "lo" accept',
                 f"iifname {wg} drop",
+                # before what is established: a gateway that is gone is a stranger at once
+                *gossip,
                 "ct state established,related accept",
                 f"udp dport {ports} accept",
                 f"tcp dport {served} accept",
@@ -141,8 +165,11 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def render(filter_: Filter) -> str:
-    """Text for `nft -f`: makes what is missing, then replaces all rules, in one transaction."""
+def render(filter_: Filter, changes: SetChanges = NO_CHANGES) -> str:
+    """Text for `nft -f`: makes what is missing, then replaces all rules, in one transaction.
+
+    `changes` of the sets are part of it.
+    """
     chains = _chains(filter_)
     size = min(filter_.client_pool.num_addresses, MOST_RETURN_PATHS)
     lines = [
@@ -152,19 +179,20 @@ def render(filter_: Filter) -> str:
             f"flags dynamic,timeout; timeout {RETURN_PATH_LIFETIME}; }}"
             for slot in SLOTS
         ),
+        *(f"add set {TABLE} {name} {{ {kind} }}" for name, kind in SETS.items()),
     ]
     for name, (hook, _rules) in chains.items():
         lines.append(f"add chain {TABLE} {name}" + (f" {{ {hook} }}" if hook else ""))
         lines.append(f"flush chain {TABLE} {name}")
     for name, (_hook, rules) in chains.items():
         lines += [f"add rule {TABLE} {name} {rule}" for rule in rules]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + script(changes, RETURN_PATHS)
 
 
 def render_anew(filter_: Filter) -> str:
     """The same, but from nothing: for when another table of our name is in the way.
 
-    Still one transaction; the return paths are forgotten.
+    Still one transaction; the return paths are forgotten, and who may go where has to be told anew.
     """
     return f"add table {TABLE}\ndelete table {TABLE}\n{render(filter_)}"
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.status import Board, Status
-    from registry.items import GatewayRecord
+    from registry.items import Ack, GatewayRecord
     from registry.store import Registry
 
 REFRESH = 10.0
@@ -21,19 +21,30 @@ class Heartbeat:
     """One step of the heartbeat's poller."""
 
     def __init__(
-        self, registry: Registry, board: Board, wall: Callable[[], float] = time.time
+        self,
+        registry: Registry,
+        board: Board,
+        acks: Callable[[], Mapping[str, Ack]] = dict,
+        wall: Callable[[], float] = time.time,
     ) -> None:
-        self._registry, self._board, self._wall = registry, board, wall
-        self._written: GatewayRecord | None = None
+        self._registry, self._board, self._acks, self._wall = registry, board, acks, wall
+        self._written: tuple[GatewayRecord, dict[str, Ack]] | None = None
 
     def step(self) -> float:
         """Wait for something new (or for the refresh) and write it; no pause afterwards."""
         self._board.wait_until(self._news, REFRESH)
-        record = self._board.status.record
+        record, acks = self._board.status.record, self._acks()
         if record is not None:
-            self._registry.put_gateway(replace(record, updated=int(self._wall())))
-            self._written = record
+            now = int(self._wall())
+            self._registry.put_gateway(replace(record, updated=now, acks=acks))
+            self._written = record, _timeless(acks)
         return 0.0
 
     def _news(self, status: Status) -> bool:
-        return status.record is not None and status.record != self._written
+        record = status.record
+        return record is not None and (record, _timeless(self._acks())) != self._written
+
+
+def _timeless(acks: Mapping[str, Ack]) -> dict[str, Ack]:
+    """What is worth a write; the same heard again is not."""
+    return {name: replace(ack, at=0) for name, ack in acks.items()}

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.aws import reason
-from gateway.keys import KeyPending, KeyRefused
+from gateway.custody import KeyPending
+from gateway.keys import KeyRefused
 from gateway.messages import KeyFault, KeyReady
 from gateway.poller import EXPECTED
 

@@ -17,17 +17,17 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from effects import Failed, run, write_atomic
+from gateway.custody import READ_TRIES, Custody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from gateway.custody import Store
+
 log = logging.getLogger(__name__)
 
 KEY_BYTES = 32
-READ_TRIES = 5
-FIRST_PAUSE = 0.2
-"""Seconds before a version that ought to be there is read again; doubles each time."""
 
 
 class Step(Enum):
@@ -72,22 +72,6 @@ def judge(published: str | None, held: str | None) -> Judgement:
 
 class KeyRefused(Exception):  # noqa: N818 - an answer
     """The key must not be served. Looked at again later: an operator may mend it."""
-
-
-class KeyPending(Exception):  # noqa: N818 - an answer
-    """The key is being made by another gateway and cannot be read yet. Tried again soon."""
-
-
-class Store(Protocol):
-    """The secret's versions."""
-
-    def get(self, version: str) -> str | None:
-        """The version's text, or None."""
-        ...
-
-    def put(self, version: str, value: str, stage: str) -> bool:
-        """Create the version; False when it is there with another text."""
-        ...
 
 
 class PublishedKeys(Protocol):
@@ -167,16 +151,21 @@ class KeyKeeper:
     derive: Callable[[str], str] = public_key_of
     pause: Callable[[float], None] = time.sleep
 
+    @property
+    def _custody(self) -> Custody:
+        return Custody(self.store, self.pause)
+
     def obtain(self, generation: int) -> str:
         """The public key of `generation`, its private key being on disk.
 
-        Raises `KeyRefused` and `KeyPending`.
+        Raises `KeyRefused` and `custody.KeyPending`.
         """
         published = self.published.server_key(generation)
         if published is not None and self.files.public_key(generation) == published:
             return published
         # If nothing is published, an absent version is the normal case on the very first start
-        private = self._read(generation, tries=1 if published is None else READ_TRIES)
+        tries = 1 if published is None else READ_TRIES
+        private = self._custody.read(self.version_of(generation), tries=tries)
         held = None if private is None else self.derive(private)
         judgement = judge(published, held)
         if judgement.step is Step.REFUSE:
@@ -191,29 +180,13 @@ class KeyKeeper:
         self.files.keep(generation, private)
         return held
 
-    def _read(self, generation: int, *, tries: int) -> str | None:
-        version, pause = self.version_of(generation), FIRST_PAUSE
-        for attempt in range(tries):
-            private = self.store.get(version)
-            if private is not None:
-                return private
-            if attempt + 1 < tries:
-                self.pause(pause)
-                pause *= 2
-        return None
-
     def _generate(self, generation: int) -> str:
         """A key that the secret holds: ours, or that of the gateway which was faster."""
-        private = self.generate()
-        stage = f"generation-{generation}"
-        if self.store.put(self.version_of(generation), private, stage):
-            log.info("key generation %d: made", generation)
-            return private
-        winner = self._read(generation, tries=READ_TRIES)
-        if winner is None:
-            raise KeyPending("another gateway has made the key, but it cannot be read yet")
-        log.info("key generation %d: another gateway made it", generation)
-        return winner
+        version, stage = self.version_of(generation), f"generation-{generation}"
+        made = self._custody.make(version, self.generate(), stage)
+        by = "made" if made.ours else "another gateway made it"
+        log.info("key generation %d: %s", generation, by)
+        return made.text
 
     def _publish(self, generation: int, public_key: str) -> None:
         named = self.published.publish_server_key(generation, public_key, self.name())

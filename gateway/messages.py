@@ -35,6 +35,8 @@ class ChangesSeen:
 
     epoch: str
     changes: tuple[Change | Unreadable, ...]
+    heard: bool = False
+    """From another gateway: what does not follow ours is passed over, and comes again."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from gateway.generations import slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -30,8 +30,13 @@ _PEER_LABELS = ("interface", "public_key", "allowed_ips", "friendly_name")
 class StatusCollector(Collector):
     """Turns the published status into metrics when they are asked for."""
 
-    def __init__(self, status: Callable[[], Status], now: Callable[[], float] = time.time) -> None:
-        self._status, self._now = status, now
+    def __init__(
+        self,
+        status: Callable[[], Status],
+        gossip: Callable[[], Mapping[str, int]] = dict,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._status, self._gossip, self._now = status, gossip, now
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of one status."""
@@ -39,6 +44,7 @@ class StatusCollector(Collector):
         yield from _wireguard(status)
         yield from _numbers(status, self._now())
         yield from _by_label(status)
+        yield _gossip(dict(self._gossip()))
 
 
 def _wireguard(status: Status) -> Iterator[Metric]:
@@ -148,8 +154,21 @@ def _by_label(status: Status) -> Iterator[Metric]:
     return iter((healthy, served, refused))
 
 
-def page(status: Callable[[], Status]) -> Callable[[], bytes]:
+def _gossip(counts: Mapping[str, int]) -> Metric:
+    found = CounterMetricFamily(
+        "gatepair_gossip_datagrams_total",
+        "Between gateways: sent, heard, or why they were refused",
+        labels=("outcome",),
+    )
+    for outcome, number in sorted(counts.items()):
+        found.add_metric((outcome,), number)
+    return found
+
+
+def page(
+    status: Callable[[], Status], gossip: Callable[[], Mapping[str, int]] = dict
+) -> Callable[[], bytes]:
     """A function that renders the metrics page."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(status))
+    registry.register(StatusCollector(status, gossip))
     return lambda: generate_latest(registry)

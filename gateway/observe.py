@@ -6,33 +6,92 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from effects import Failed, run
-from gateway import chrony, firewall, network, sysctl, wireguard
+from gateway import access, chrony, firewall, network, ruleset, sysctl, wireguard
 from gateway.decide import Observed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
     from ipaddress import IPv4Network
 
+    from gateway.access import Element, Reaches
     from gateway.firewall import Filter
     from gateway.paths import Paths
+    from gateway.wireguard import Device
 
 TIMEOUT = 10.0
 PROBE = "gpprobe"
 
 
 class FilterMemory:
-    """Which rules we loaded, and how the kernel listed them right after."""
+    """What we put into the packet filter, and whether anybody else has changed it since.
 
-    def __init__(self) -> None:
+    nftables numbers its transactions: while the number is the one after our own last transaction,
+    everything is as we left it and nothing is listed.
+    """
+
+    def __init__(self, generation: Callable[[], int] = ruleset.generation) -> None:
+        self._generation = generation
         self._filter: Filter | None = None
         self._fingerprint = ""
+        self._reaches: Reaches | None = None
+        self._rules_at: int | None = None
+        self._sets_at: int | None = None
+
+    @contextlib.contextmanager
+    def changing(self, reaches: Reaches) -> Generator[None]:
+        """Around a transaction of ours after which the sets say `reaches`, if it goes well."""
+        before = self._now()
+        yield
+        after = self._now()
+        alone = before is not None and after == before + 1
+        self._reaches = reaches
+        # after a look that found what was to be changed, the number was taken before the look
+        self._sets_at = after if alone and self._sets_at == before else None
+        self._rules_at = after if alone and self._rules_at == before else None
 
     def remember(self, filter_: Filter) -> None:
         """Note that `filter_` has just been loaded."""
+        self._rules_at = self._now()
         self._filter, self._fingerprint = filter_, _listing()
+
+    def agree(self, reaches: Reaches) -> None:
+        """Note that the sets were found to say `reaches` at the last look."""
+        self._reaches = reaches
 
     def present(self) -> Filter | None:
         """The loaded filter, if the kernel still has every rule of it and no other."""
-        return self._filter if self._filter and _listing() == self._fingerprint else None
+        now = self._now()
+        if self._filter is None or (now is not None and now == self._rules_at):
+            return self._filter
+        if _listing() != self._fingerprint:
+            return None
+        self._rules_at = now
+        return self._filter
+
+    def sets(self) -> tuple[Reaches | None, frozenset[Element]]:
+        """What the sets were made to say; or None and what is in them."""
+        now = self._now()
+        if self._reaches is not None and now is not None and now == self._sets_at:
+            return self._reaches, frozenset()
+        self._sets_at = now
+        found = frozenset(
+            element
+            for name in access.SETS
+            for element in access.parse_listing(name, _answer(access.listing(name), check=False))
+        )
+        if self._reaches is not None and found == access.all_elements(self._reaches):
+            return self._reaches, frozenset()
+        return None, found
+
+    def _now(self) -> int | None:
+        try:
+            return self._generation()
+        except OSError:
+            return None
+
+
+def _answer(command: tuple[str, ...], *, check: bool = True) -> str:
+    return run(command, timeout=TIMEOUT, check=check).stdout
 
 
 def _listing() -> str:
@@ -47,27 +106,36 @@ def kernel_has_wireguard() -> bool:
     return made.status == 0
 
 
+def list_devices(dumps: wireguard.DumpReader) -> dict[str, Device]:
+    """WireGuard's devices with all their peers: with thousands, most of what a look costs."""
+    return dumps.read(_answer(wireguard.DUMP))
+
+
 def observe(
     pool: IPv4Network,
     paths: Paths,
     memory: FilterMemory,
-    dumps: wireguard.DumpReader,
+    devices: Mapping[str, Device],
     *,
     kernel_wireguard: bool,
 ) -> Observed:
-    """The machine as it is now. Raises `effects.Failed` or `ValueError` when it cannot be seen."""
+    """The machine as it is now. Raises `effects.Failed` or `ValueError` when it cannot be seen.
 
-    def answer(command: tuple[str, ...]) -> str:
-        return run(command, timeout=TIMEOUT).stdout
-
+    `devices` may be from an earlier listing: those whose interface is gone are left out.
+    """
     wanted = sysctl.parse(paths.sysctl_wanted.read_text())
+    links = network.parse_links(_answer(network.ADDRESSES))
+    filter_ = memory.present()
+    reaches, elements = memory.sets()
     return Observed(
-        links=network.parse_links(answer(network.ADDRESSES)),
-        devices=dumps.read(answer(wireguard.DUMP)),
-        rules=network.parse_rules(answer(network.RULES)),
-        routes=network.parse_routes(answer(network.show_routes(pool))),
+        links=links,
+        devices={name: device for name, device in devices.items() if name in links},
+        rules=network.parse_rules(_answer(network.RULES)),
+        routes=network.parse_routes(_answer(network.show_routes(pool))),
         sysctl=sysctl.observe(wanted, paths.sysctl),
-        filter=memory.present(),
+        filter=filter_,
+        reaches=reaches,
+        elements=elements,
         kernel_wireguard=kernel_wireguard,
     )
 

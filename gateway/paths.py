@@ -20,6 +20,16 @@ class Paths:
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
 
     @property
+    def clock(self) -> Path:
+        """The highest time that peers have expired by."""
+        return self.state / "clock"
+
+    @property
+    def gossip_key(self) -> Path:
+        """What gateways sign their messages to each other with, 0600."""
+        return self.state / "gossip.key"
+
+    @property
     def keys(self) -> Path:
         """Private keys by generation, 0600: a restart without AWS serves."""
         return self.state / "keys"

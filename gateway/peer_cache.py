@@ -8,6 +8,7 @@ by the registry's own parser; lines, and not one document, because the set may b
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from gateway.peers import KnownPeers, advance
 from registry.items import Change, Control, ItemError, Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -33,17 +34,22 @@ class PeerCache:
     def __init__(self, directory: Path) -> None:
         self._whole, self._journal = directory / "peers.set", directory / "peers.journal"
         self._lines = 0
+        self.recent: tuple[Change, ...] = ()
+        """The changes in the journal that led to what `load` returned."""
 
     def load(self) -> KnownPeers | None:
         """The last known set; None when there is none that can be trusted."""
         try:
-            known = _known(self._whole.read_text())
+            with self._whole.open() as lines:
+                known = _known(lines)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, ItemError) as err:
             log.warning("peers on disk are not readable and are not used: %s", err)
             return None
-        return advance(known, self._read_journal(known.epoch)).known
+        step = advance(known, self._read_journal(known.epoch))
+        self.recent = step.applied
+        return step.known
 
     def _read_journal(self, epoch: str) -> list[Change]:
         changes: list[Change] = []
@@ -88,17 +94,18 @@ class PeerCache:
             "unreadable": known.unreadable,
             "peers": len(known.peers),
         }
-        lines = [json.dumps(head)]
-        lines += (json.dumps(peer.to_item()) for peer in known.peers.values())
-        write_atomic(self._whole, "\n".join(lines) + "\n", mode=0o600)
+        text = io.StringIO()
+        text.write(f"{json.dumps(head)}\n")
+        for peer in known.peers.values():
+            text.write(f"{json.dumps(peer.to_item())}\n")
+        write_atomic(self._whole, text.getvalue(), mode=0o600)
         _sync_directory(self._whole.parent)
         self._journal.unlink(missing_ok=True)
         self._lines = 0
 
 
-def _known(text: str) -> KnownPeers:
-    first, *lines = text.splitlines() or [""]
-    head = json.loads(first)
+def _known(lines: Iterator[str]) -> KnownPeers:
+    head = json.loads(next(lines, ""))
     found = (Peer.from_item(json.loads(line)) for line in lines)
     peers = {peer.name: peer for peer in found}
     if len(peers) != head["peers"]:

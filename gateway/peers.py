@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.access import EVERYWHERE, access_of
 from registry.items import Change, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from ipaddress import IPv4Address, IPv4Network
 
+    from gateway.access import Access, Reaches
     from registry.items import Peer
 
 
@@ -71,8 +73,12 @@ class Admitted:
     """Public key -> the one tunnel address it may use."""
     names: Mapping[str, str]
     """Public key -> peer name."""
+    reaches: Reaches = field(default_factory=dict)
+    """Tunnel address -> where it may go; one that is not in it goes nowhere."""
     unusable: tuple[str, ...] = ()
     """Names that were left out: an address that is not a client's, or that another one has."""
+    misruled: tuple[str, ...] = ()
+    """Names of peers with a rule that cannot be read; it allows nothing."""
     next_expiry: int | None = None
     """Epoch seconds: when the next of them ceases to be admitted."""
 
@@ -86,7 +92,9 @@ def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
     addresses: dict[str, IPv4Address] = {}
     names: dict[str, str] = {}
     taken: set[IPv4Address] = {pool.network_address, pool[1], pool.broadcast_address}
+    reaches: dict[IPv4Address, Access] = {}
     unusable: list[str] = []
+    misruled: list[str] = []
     expiries: list[int] = []
     for peer in sorted(known.peers.values(), key=lambda peer: (peer.generation, peer.name)):
         if peer.expires is not None:
@@ -99,4 +107,16 @@ def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
         taken.add(peer.address)
         addresses[peer.public_key] = peer.address
         names[peer.public_key] = peer.name
-    return Admitted(addresses, names, tuple(unusable), min(expiries, default=None))
+        access, broken = access_of(peer.allow) if peer.allow else (EVERYWHERE, ())
+        if access is not None:
+            reaches[peer.address] = access
+        if broken:
+            misruled.append(peer.name)
+    return Admitted(
+        addresses=addresses,
+        names=names,
+        reaches=reaches,
+        unusable=tuple(unusable),
+        misruled=tuple(misruled),
+        next_expiry=min(expiries, default=None),
+    )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.messages import Message
     from gateway.metadata import Identity
-    from registry.items import Control
+    from registry.items import Change, Control
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class State:
     key_faults: Mapping[int, KeyFault] = field(default_factory=dict)
     known: KnownPeers | None = None
     """None: the peers have never been read, here or before a restart."""
+    recent: tuple[Change, ...] = ()
+    """The last changes that led to `known`, without a gap: what other gateways may still lack."""
     needs_full: bool = True
     """The peers have to be read in full: after a start, a gap or a restore."""
     head_generation: int = 0
@@ -127,16 +129,28 @@ def _head(state: State, message: HeadSeen) -> State:
     )
 
 
+RECENT = 1000
+"""Changes that are kept for other gateways; one that is further behind reads the registry."""
+
+
 def _full(state: State, message: PeersRead) -> State:
     known, read = state.known, message.known
     if known is not None and known.epoch == read.epoch and known.generation > read.generation:
         return state  # overtaken by changes: applying it would undo them for a while
-    return replace(state, known=read, needs_full=False)
+    same = known is not None and (known.epoch, known.generation) == (read.epoch, read.generation)
+    return replace(state, known=read, needs_full=False, recent=state.recent if same else ())
 
 
 def _changes(state: State, message: ChangesSeen) -> State:
     known = state.known
     if known is None or message.epoch != known.epoch:
-        return replace(state, needs_full=True)
+        return state if message.heard else replace(state, needs_full=True)
     step = advance(known, message.changes)
-    return replace(state, known=step.known, needs_full=state.needs_full or step.gap)
+    if step.known is known and (message.heard or not step.gap):
+        return state
+    return replace(
+        state,
+        known=step.known,
+        recent=(*state.recent, *step.applied)[-RECENT:],
+        needs_full=state.needs_full or (step.gap and not message.heard),
+    )

@@ -67,6 +67,11 @@ class Board:
             self._status = status
             self._published.notify_all()
 
+    def wake(self) -> None:
+        """Make those who wait look again: something beside the status has changed."""
+        with self._published:
+            self._published.notify_all()
+
     def wait_until(self, reached: Callable[[Status], bool], timeout: float) -> bool:
         """Wait for a status like that; False when there was none within `timeout` seconds."""
         with self._published:

@@ -6,7 +6,7 @@ A private key never stands in a command: `wg set` reads it from a file that only
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Device:
     """Empty while it has no key."""
     port: int
     peers: Mapping[str, DevicePeer] = field(default_factory=dict)
+    holds: Mapping[str, IPv4Address] | None = field(default=None, compare=False)
+    """The wanted peers that `peers` was found to agree with: thousands are not compared again."""
 
 
 def parse_dump(text: str) -> dict[str, Device]:
@@ -109,8 +111,11 @@ class PeerChanges:
         return bool(self.remove or self.put)
 
 
-def differences(wanted: Mapping[str, IPv4Address], there: Mapping[str, DevicePeer]) -> PeerChanges:
+def differences(wanted: Mapping[str, IPv4Address], device: Device | None) -> PeerChanges:
     """From the peers a device has to the wanted ones (public key -> tunnel address)."""
+    there = device.peers if device else {}
+    if device is not None and device.holds is wanted:
+        return PeerChanges()
     return PeerChanges(
         remove=tuple(key for key in there if key not in wanted),
         put=tuple(
@@ -131,10 +136,29 @@ def set_port(interface: str, port: int) -> tuple[str, ...]:
     return ("wg", "set", interface, "listen-port", str(port))
 
 
-def set_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]:
-    """Commands for `changes`. Removals come first: an address may go from one key to another."""
-    steps: list[tuple[str, ...]] = [("peer", key, "remove") for key in changes.remove]
-    steps += [("peer", key, "allowed-ips", f"{address}/32") for key, address in changes.put]
+def changed(device: Device, changes: PeerChanges) -> Device:
+    """The device after `changes`, without looking at it."""
+    peers = {key: peer for key, peer in device.peers.items() if key not in set(changes.remove)}
+    for key, address in changes.put:
+        allowed = (f"{address}/32",)
+        peers[key] = replace(peers.get(key) or DevicePeer(key, allowed), allowed_ips=allowed)
+    return replace(device, peers=peers)
+
+
+def remove_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]:
+    """Commands for what goes. They come first: an address may go from one key to another."""
+    return _set(interface, [("peer", key, "remove") for key in changes.remove])
+
+
+def put_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]:
+    """Commands for what comes or gets another address."""
+    return _set(
+        interface,
+        [("peer", key, "allowed-ips", f"{address}/32") for key, address in changes.put],
+    )
+
+
+def _set(interface: str, steps: list[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
     for batch in _batches(steps):
         yield ("wg", "set", interface, *(word for step in batch for word in step))
 

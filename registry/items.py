@@ -221,7 +221,7 @@ class Reader:
 # ------------------------------------------------------------------ the items
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Peer:
     """One client: the key it proves, and the tunnel address that key may use."""
 
@@ -404,27 +404,19 @@ class Change:
 
 @dataclass(frozen=True)
 class Ack:
-    """What another gateway has acknowledged, heard from that gateway itself by gossip."""
+    """One gateway's acknowledgement, as another one heard it by gossip."""
 
     boot_id: str
     generation: int
+    """Applied there, without a gap."""
     epoch: str
     at: int
-    """Epoch seconds, by the clock of the gateway that relays it."""
-
-    def to_map(self) -> dict[str, object]:
-        """Plain values."""
-        return {
-            "boot_id": self.boot_id,
-            "generation": self.generation,
-            "epoch": self.epoch,
-            "at": self.at,
-        }
+    """Epoch seconds, by the clock of the gateway that heard it."""
 
     @classmethod
-    def from_map(cls, values: Item, key: str) -> Ack:
-        """Parse one of a gateway's `acks`; `key` names that gateway's item."""
-        read = Reader(values, key)
+    def from_item(cls, item: Item, key: str) -> Ack:
+        """Parse one entry of a gateway's `acks`; `key` names the gateway's item."""
+        read = Reader(item, key)
         return cls(
             boot_id=read.text("boot_id"),
             generation=read.number("generation"),
@@ -455,7 +447,7 @@ class GatewayRecord:
     updated: int = 0
     """Epoch seconds."""
     acks: Mapping[str, Ack] = field(default_factory=dict)
-    """Instance id of another gateway -> what this one has heard from it."""
+    """What other gateways have acknowledged, by their instance ids: heard by gossip, relayed."""
 
     def to_item(self) -> dict[str, Value]:
         """As it stands in the table."""
@@ -470,7 +462,7 @@ class GatewayRecord:
             "version": self.version,
             "faults": self.faults,
             "updated": self.updated,
-            "acks": {name: ack.to_map() for name, ack in self.acks.items()} or None,
+            "acks": {name: vars(ack) for name, ack in self.acks.items()} or None,
         }
         return {**gateway_key(self.arn), **attributes(values)}
 
@@ -483,7 +475,7 @@ class GatewayRecord:
             raise read.fault("keys: not a map of key generations to public keys")
         acks = read.map("acks") if read.has("acks") else {}
         if not all("M" in value for value in acks.values()):
-            raise read.fault("acks: not a map of maps")
+            raise read.fault("acks: not a map of instance ids to acknowledgements")
         return cls(
             arn=read.text("pk").removeprefix("gateway#"),
             instance_id=read.text("instance_id"),
@@ -496,7 +488,7 @@ class GatewayRecord:
             version=read.text("version", ""),
             faults=read.texts("faults"),
             updated=read.number("updated"),
-            acks={name: Ack.from_map(value["M"], read.key) for name, value in acks.items()},
+            acks={name: Ack.from_item(value["M"], read.key) for name, value in acks.items()},
         )
 
 

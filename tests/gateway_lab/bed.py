@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ from botocore.config import Config
 
 from effects import run
 from lab.netns import inside, within
-from registry.items import Control
+from registry.items import GENERATION_KEY, Change, Control, Head, peer_key
 from registry.operators import NewPeer, OperatorRegistry
+from registry.store import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -38,6 +39,7 @@ ROOT = HERE.parent.parent
 MOTO_PORT = 5099
 INSTANCE = "i-0123456789abcdef0"
 GATEWAY, CLIENT, HOST = "gpx-gw", "gpx-c", "gpx-h"
+NAMESPACES = (CLIENT, GATEWAY, HOST, "gpx-g2")
 SEED = "9b9f1f0e-8f57-4d5e-9df0-1a4b8a1a6c3e"
 
 
@@ -69,7 +71,9 @@ class Bed:
 
     # ---------------------------------------------------------- processes
 
-    def spawn(self, name: str, *command: str, namespace: str = GATEWAY) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, name: str, *command: str, namespace: str = GATEWAY, **variables: str
+    ) -> subprocess.Popen[bytes]:
         """A process in a namespace (the gateway's), killed at the end."""
         env = {
             "PATH": os.environ["PATH"],
@@ -78,6 +82,10 @@ class Bed:
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{MOTO_PORT}",
             "LOG_LEVEL": "error",
+            # as the agent's unit has it
+            "MALLOC_ARENA_MAX": "1",
+            "MALLOC_TRIM_THRESHOLD_": "131072",
+            **variables,
         }
         log = (self.directory / f"{name}.log").open("ab")
         inner = within(namespace, command)
@@ -88,7 +96,7 @@ class Bed:
 
     def start_moto(self) -> None:
         """An empty AWS."""
-        command = (str(ROOT / ".venv/bin/moto_server"), "-H", "127.0.0.1", "-p", str(MOTO_PORT))
+        command = (sys.executable, str(HERE / "moto_process.py"), str(MOTO_PORT))
         self.moto = self.spawn("moto", *command)
         await_true("moto answers", lambda: self.get(MOTO_PORT, "/moto-api/data.json")[0] == 200)
 
@@ -115,10 +123,10 @@ class Bed:
 
     # ---------------------------------------------------------- looking
 
-    def get(self, port: int, path: str) -> tuple[int, str]:
-        """An HTTP answer from the gateway's loopback; status 0 when there is none."""
+    def get(self, port: int, path: str, namespace: str = GATEWAY) -> tuple[int, str]:
+        """An HTTP answer from a gateway's loopback; status 0 when there is none."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with inside(GATEWAY):
+        with inside(namespace):
             try:
                 with opener.open(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
                     return answer.status, answer.read().decode()
@@ -132,9 +140,10 @@ class Bed:
         """Whether the slot's health check passes."""
         return self.get(9585, f"/healthz/{slot}")[0] == 200
 
-    def metric(self, name: str) -> float:
+    def metric(self, name: str, namespace: str = GATEWAY) -> float:
         """The value of a metric without labels."""
-        found = re.search(rf"^{name} (\S+)$", self.get(9586, "/metrics")[1], re.MULTILINE)
+        page = self.get(9586, "/metrics", namespace)[1]
+        found = re.search(rf"^{name} (\S+)$", page, re.MULTILINE)
         return float(found[1]) if found else float("nan")
 
     def wg(self, *words: str) -> str:
@@ -178,14 +187,40 @@ class Bed:
             control = Control(generations, 51820, networks, (), pool)
             dynamodb.put_item(TableName="registry", Item=control.to_item())
 
-    def add_peer(self, name: str, public_key: str, pool: IPv4Network) -> str:
+    def add_peer(
+        self,
+        name: str,
+        public_key: str,
+        pool: IPv4Network,
+        *,
+        allow: tuple[str, ...] = (),
+        expires: int | None = None,
+    ) -> str:
         """Let a peer in; its tunnel address."""
         with self.aws("dynamodb") as dynamodb:
-            new = NewPeer(name, public_key)
+            new = NewPeer(name, public_key, allow=allow, expires=expires)
             peer = OperatorRegistry(dynamodb, "registry").add_peer(
                 new, pool=pool, caller="arn:test"
             )
         return str(peer.address)
+
+    def change_peer(self, name: str, **changes: Any) -> int:
+        """Write another version of a peer (or, without changes, none of it); the generation."""
+        with self.aws("dynamodb") as dynamodb:
+            registry = Registry(dynamodb, "registry")
+            head, peer = registry.head(), registry.peer(name)
+            assert peer is not None
+            number = head.generation + 1
+            peer = replace(peer, **changes, generation=number) if changes else peer
+            change = Change(number, "put" if changes else "remove", peer, "2026-01-01T00:00:00Z")
+            dynamodb.put_item(TableName="registry", Item=change.to_item())
+            if changes:
+                dynamodb.put_item(TableName="registry", Item=peer.to_item())
+            else:
+                dynamodb.delete_item(TableName="registry", Key=peer_key(name))
+            after = Head(number, head.epoch, None)
+            dynamodb.put_item(TableName="registry", Item={**GENERATION_KEY, **after.to_item()})
+        return number
 
     def create_cloud(self) -> None:
         """The table, the empty secret, and what the launch template tells the gateway."""
@@ -248,9 +283,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def remove_namespaces() -> None:
-    """Kill what runs in the three namespaces, and remove them."""
+    """Kill what runs in the namespaces, and remove them."""
     present = run(["ip", "netns", "list"]).stdout.split()
-    for name in (CLIENT, GATEWAY, HOST):
+    for name in NAMESPACES:
         if name in present:
             for pid in run(["ip", "netns", "pids", name]).stdout.split():
                 os.kill(int(pid), signal.SIGKILL)
@@ -258,8 +293,13 @@ def remove_namespaces() -> None:
 
 
 @contextmanager
-def standing(directory: Path) -> Generator[Bed]:
-    """The bed: namespaces, moto and metadata service; the agent is for the test to start."""
+def standing(
+    directory: Path, instance: Callable[[Bed], str] = lambda _: INSTANCE
+) -> Generator[Bed]:
+    """The bed: namespaces, moto and metadata service; the agent is for the test to start.
+
+    `instance` gives the gateway's id, once there is an AWS to ask.
+    """
     remove_namespaces()
     with ExitStack() as exits:
         exits.callback(remove_namespaces)
@@ -283,7 +323,7 @@ def standing(directory: Path) -> Generator[Bed]:
             "metadata",
             sys.executable,
             str(HERE / "metadata_process.py"),
-            INSTANCE,
+            instance(bed),
             str(directory / "target-lifecycle-state"),
         )
         bed.create_cloud()

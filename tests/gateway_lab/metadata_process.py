@@ -1,4 +1,4 @@
-"""An instance metadata service on loopback, for the agent under test: `metadata_process.py ID`."""
+"""An instance metadata service on loopback, for an agent: its id, a file, and its address."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 INSTANCE, STATE_FILE = sys.argv[1], Path(sys.argv[2])
+ADDRESS = sys.argv[3] if len(sys.argv) > 3 else "10.20.0.10"
 TOKEN = "token"
 
 
@@ -28,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
                 "accountId": "123456789012",
                 "region": "eu-west-1",
                 "availabilityZone": "eu-west-1a",
-                "privateIp": "10.20.0.10",
+                "privateIp": ADDRESS,
             }
             self._answer(200, json.dumps(document))
         elif self.path == "/latest/meta-data/autoscaling/target-lifecycle-state":

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,6 @@ from gateway_lab.bed import CLIENT, GATEWAY, HOST, MOTO_PORT, Bed, await_true, k
 
 from effects import run
 from lab.netns import inside
-from registry.items import Change, Head, Peer
 from registry.store import Registry
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ def test_a_key_that_clients_trust_is_never_replaced(bed: Bed) -> None:
     assert not bed.interfaces()
     with bed.aws("secretsmanager") as secrets:
         versions = secrets.list_secret_version_ids(SecretId="server-key", IncludeDeprecated=True)
-    assert not versions["Versions"]
+    stages = [stage for version in versions["Versions"] for stage in version["VersionStages"]]
+    assert not [stage for stage in stages if stage.startswith("generation-")]
 
 
 def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Bed) -> None:
@@ -203,20 +204,11 @@ def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Bed) -> None:
     bed.add_peer("bob", bob, POOL)
     await_true("bob", lambda: bob in bed.wg("show", "wg0", "peers"))
     before = bed.agent_log()
-    with bed.aws("dynamodb") as dynamodb:
-        registry = Registry(dynamodb, "registry")
-        head, peer = registry.head(), registry.peer("bob")
-        assert isinstance(peer, Peer)
-        change = Change(head.generation + 1, "remove", peer, "2026-01-01T00:00:00Z")
-        after = Head(head.generation + 1, head.epoch, None)
-        dynamodb.put_item(TableName="registry", Item=change.to_item())
-        dynamodb.delete_item(TableName="registry", Key={"pk": {"S": "peer"}, "sk": {"S": "bob"}})
-        item = {"pk": {"S": "generation"}, "sk": {"S": "generation"}, **after.to_item()}
-        dynamodb.put_item(TableName="registry", Item=item)
+    generation = bed.change_peer("bob")
     await_true("bob out", lambda: bob not in bed.wg("show", "wg0", "peers"))
     commands = [line for line in new_log(bed, before).splitlines() if line.startswith("wg ")]
     assert commands == [f"wg set wg0 peer {bob} remove"]
-    await_true("applied", lambda: bed.metric("gatepair_applied_generation") == after.generation)
+    await_true("applied", lambda: bed.metric("gatepair_applied_generation") == generation)
     bed.stop_agent(signal.SIGKILL)
     bed.stop_moto()
     on_gateway("ip", "link", "delete", "wg0")
@@ -224,6 +216,87 @@ def test_a_revoked_peer_stays_out_after_a_restart_without_aws(bed: Bed) -> None:
     await_true("healthy without AWS", bed.healthy)
     assert bed.wg("show", "wg0", "peers").split() == [alice]
     assert path.exists()
+
+
+def test_a_peer_expires_by_the_gateways_own_clock_and_stays_out(bed: Bed) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    alice, _address = let_in(bed)
+    _path, bob = keypair(bed.directory, "bob")
+    _path, carol = keypair(bed.directory, "carol")
+    expires = int(time.time()) + 6
+    bed.add_peer("bob", bob, POOL, expires=expires)
+    bed.add_peer("carol", carol, POOL, expires=expires + 3600)
+    await_true("carol", lambda: carol in bed.wg("show", "wg0", "peers"))
+    assert bob in bed.wg("show", "wg0", "peers")
+    bed.stop_moto()
+    await_true("bob out", lambda: bob not in bed.wg("show", "wg0", "peers"))
+    assert -0.1 < time.time() - expires < 2
+    assert set(bed.wg("show", "wg0", "peers").split()) == {alice, carol}
+
+    # a clock that went back while the agent was down: the time on disk is what counts
+    bed.stop_agent(signal.SIGKILL)
+    clock = bed.directory / "clock"
+    assert expires <= float(clock.read_text()) < expires + 60
+    clock.write_text(f"{expires + 3600}\n")
+    bed.start_agent()
+    await_true("carol out", lambda: bed.wg("show", "wg0", "peers") == alice)
+    await_true("the fault is told", lambda: "set back" in bed.get(9585, "/healthz/0")[1])
+    assert bed.ping(HOST_ADDRESS, count=2)
+
+
+def test_a_narrowed_peer_reaches_that_and_nothing_else_at_once(bed: Bed) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    _public, _address = let_in(bed)
+    run_background_echo(bed)
+    with open_tcp() as connection:
+        assert connection.exchange()
+        bed.change_peer("alice", allow=("10.20.0.0/24:tcp/7", "10.20.9.0/24"))
+        await_true("no ping", lambda: not bed.ping(HOST_ADDRESS))
+        await_true("what was under way is cut, allowed or not", lambda: not listed_flows("7"))
+    with open_tcp() as connection:
+        assert connection.exchange(), "the allowed port"
+        assert listed_flows("7")
+        bed.change_peer("alice", allow=("10.20.0.0/24:icmp",))
+        await_true("ping again", lambda: bed.ping(HOST_ADDRESS))
+        with pytest.raises(TimeoutError):
+            connection.exchange(timeout=2)
+    bed.change_peer("alice", allow=("10.20.0.20/32", "10.20.0.0/24:tcp/7"))
+    with open_tcp() as connection:
+        await_true("all of the host", lambda: bed.ping(HOST_ADDRESS))
+        assert connection.exchange()
+        for damage in ("flush set inet gatepair allowed", "flush ruleset"):
+            on_gateway("nft", *damage.split())
+            await_true(f"after {damage}", lambda: not bed.ping(HOST_ADDRESS), timeout=3)
+            await_true(f"a repair of {damage}", lambda: bed.ping(HOST_ADDRESS))
+            assert connection.exchange()
+
+
+def test_a_revocation_cuts_that_peers_flows_and_no_others(bed: Bed) -> None:
+    bed.start_agent()
+    await_true("healthy", bed.healthy)
+    alice, address = let_in(bed)
+    run_background_echo(bed)
+    for source in (address, "100.96.200.1"):
+        # a flow of somebody else, as conntrack keeps it
+        on_gateway(
+            *("conntrack", "-I", "-p", "udp", "-s", source, "-d", HOST_ADDRESS, "-t", "300"),
+            *("--sport", "4000", "--dport", "4000"),
+        )
+    with open_tcp() as connection:
+        assert connection.exchange()
+        assert address in on_gateway("nft", "list", "set", "inet", "gatepair", "via_wg0")
+        bed.change_peer("alice")
+        await_true("alice out", lambda: alice not in bed.wg("show", "wg0", "peers"))
+        await_true("no flow", lambda: address not in on_gateway("conntrack", "-L"))
+        assert "100.96.200.1" in on_gateway("conntrack", "-L")
+        assert address not in on_gateway("nft", "list", "table", "inet", "gatepair")
+
+
+def listed_flows(port: str) -> str:
+    """The TCP flows to a port, as the gateway tracks them."""
+    return on_gateway("conntrack", "-L", "-p", "tcp", "--dport", port)
 
 
 def test_an_instance_that_is_to_end_drains_and_takes_its_interfaces_down(bed: Bed) -> None:
@@ -246,8 +319,8 @@ def run_background_echo(bed: Bed) -> Popen[bytes]:
         "class E(s.StreamRequestHandler):\n"
         "    def handle(self):\n"
         "        for line in self.rfile: self.wfile.write(line)\n"
-        "s.TCPServer.allow_reuse_address = True\n"
-        "s.TCPServer(('', 7), E).serve_forever()\n"
+        "s.ThreadingTCPServer.allow_reuse_address = True\n"
+        "s.ThreadingTCPServer(('', 7), E).serve_forever()\n"
     )
     process = bed.spawn("echo", sys.executable, "-c", code, namespace=HOST)
     listening = ["ip", "netns", "exec", HOST, "ss", "-Hltn", "sport", "=", ":7"]
@@ -266,8 +339,9 @@ class open_tcp:  # noqa: N801 - reads as a function
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def exchange(self) -> bool:
+    def exchange(self, timeout: float = 10) -> bool:
         """Whether a line comes back."""
+        self._socket.settimeout(timeout)
         self._socket.sendall(b"hello\n")
         return self._socket.recv(100) == b"hello\n"
 

@@ -35,6 +35,7 @@ FILTER = Filter(
     port=51820,
     health_port=9585,
     metrics_port=9586,
+    gossip_port=9588,
     client_pool=IPv4Network("100.96.0.0/16"),
     reach=(IPv4Network("10.20.0.0/16"), IPv4Network("10.30.0.0/16")),
     gateways=frozenset({IPv4Address("10.20.0.10")}),

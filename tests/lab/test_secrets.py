@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lab_driver import LabDriver
 
-OWN_FILES = re.compile(r"/machines/i-[0-9a-f]+/[a-z]+/var/lib/gatepair/keys/\d+$")
+OWN_FILES = re.compile(r"/machines/i-[0-9a-f]+/[a-z]+/var/lib/gatepair/(keys/\d+|gossip\.key)$")
 """A gateway's own keys, as its disk holds them: readable by its root alone."""
 
 
@@ -64,7 +64,7 @@ def test_key_files_are_their_owners_alone(lab: LabDriver) -> None:
         for line in listed.splitlines():
             mode, user, _kind, place = line.split(" ", 3)
             assert user == "root"
-            if place == "/var/lib/gatepair" or "/keys" in place:
+            if place == "/var/lib/gatepair" or "/keys" in place or place.endswith(".key"):
                 assert mode[-2:] == "00", line
     for config in (paths.run() / "clients").glob("*.conf"):
         assert config.stat().st_mode & 0o077 == 0, config

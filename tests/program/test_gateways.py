@@ -125,6 +125,7 @@ def test_a_gateway_is_told_exactly_where_it_belongs(mine: Recorder) -> None:
         "port": 4500,
         "health_port": 8080,
         "metrics_port": 9586,
+        "gossip_port": 9600,
         "mtu": 1380,
         "client_pool": "10.99.0.0/24",
         "vpc_cidrs": ["172.20.0.0/20"],

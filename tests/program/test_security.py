@@ -47,6 +47,7 @@ def test_what_may_come_in_is_exactly_this(mine: Recorder) -> None:
             (balancer, "icmp", (3, 4), "0.0.0.0/0"),
             (gateways, "udp", (4500, 4501), balancer),
             (gateways, "tcp", (8080, 8080), balancer),
+            (gateways, "udp", (9600, 9600), gateways),
             (gateways, "tcp", (9586, 9586), "172.20.9.0/24"),
             (gateways, "tcp", (9586, 9586), "10.60.1.0/24"),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from fake_registry import CONTROL, key_of
 
 from registry.items import (
+    Ack,
     Audit,
     Change,
     Control,
@@ -41,6 +43,7 @@ RECORD = GatewayRecord(
     version="ab12",
     faults=("clock",),
     updated=1_700_000_000,
+    acks={"i-0456": Ack("b1", 40, "e", 1_700_000_001)},
 )
 
 
@@ -184,3 +187,19 @@ def test_a_gateways_item_with_odd_keys_does_not_parse() -> None:
     item = {**RECORD.to_item(), "keys": {"M": {"one": {"S": key_of(1)}}}}
     with pytest.raises(ItemError, match="keys"):
         GatewayRecord.from_item(item)
+
+
+def test_a_gateways_item_without_acknowledgements_is_one_of_an_earlier_version() -> None:
+    item = RECORD.to_item()
+    del item["acks"]
+    assert GatewayRecord.from_item(item) == replace(RECORD, acks={})
+    assert "acks" not in replace(RECORD, acks={}).to_item()
+
+
+@pytest.mark.parametrize(
+    "acks",
+    [{"S": "x"}, {"M": {"i-1": {"S": "x"}}}, {"M": {"i-1": {"M": {"boot_id": {"S": "b"}}}}}],
+)
+def test_acknowledgements_that_do_not_parse_are_refused(acks: dict) -> None:
+    with pytest.raises(ItemError, match="gateway"):
+        GatewayRecord.from_item({**RECORD.to_item(), "acks": acks})

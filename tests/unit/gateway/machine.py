@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING
 from unit.gateway.samples import BARE
 
 from effects import Failed
-from gateway.decide import Action, Command, LoadFilter, Observed, SetSysctl
+from gateway.access import all_elements
+from gateway.decide import (
+    Action,
+    ChangeSets,
+    Command,
+    CutFlows,
+    LoadFilter,
+    Observed,
+    SetSysctl,
+)
 from gateway.network import Link, Route, Rule
 from gateway.wireguard import Device, DevicePeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from ipaddress import IPv4Address
+
+    from gateway.access import Element, SetChanges
 
 
 @dataclass
@@ -27,6 +39,8 @@ class Machine:
     """Scopes whose actions fail."""
     blind: bool = False
     """Nothing can be seen of it."""
+    cut: frozenset[IPv4Address] = frozenset()
+    """Clients whose flows were cut."""
 
     def look(self) -> Observed:
         """What `observe()` returns."""
@@ -38,7 +52,7 @@ class Machine:
         """What `Actor.carry_out` does."""
         failed: dict[str, str] = {}
         for action in actions:
-            if action.scope in failed:
+            if action.scope in failed or getattr(action, "needs", "") in failed:
                 continue
             self.said.append(action)
             if action.scope in self.broken:
@@ -46,6 +60,12 @@ class Machine:
                 continue
             self._obey(action)
         return failed
+
+    @property
+    def elements(self) -> frozenset[Element]:
+        """What is in the filter's sets."""
+        now = self.observed
+        return now.elements if now.reaches is None else all_elements(now.reaches)
 
     def commands(self) -> list[str]:
         """The commands given so far, as text."""
@@ -56,10 +76,23 @@ class Machine:
         match action:
             case SetSysctl(name, value):
                 self.observed = replace(now, sysctl={**now.sysctl, name: value})
-            case LoadFilter(filter_):
-                self.observed = replace(now, filter=filter_)
+            case LoadFilter(filter_, changes, reaches):
+                self._sets(changes)
+                self.observed = replace(self.observed, filter=filter_, reaches=reaches)
+            case ChangeSets(changes, reaches):
+                assert now.filter is not None, "there are no sets without the table"
+                self._sets(changes)
+                self.observed = replace(self.observed, reaches=reaches)
+            case CutFlows(addresses):
+                self.cut |= addresses
             case Command(argv):
                 self._run(argv)
+
+    def _sets(self, changes: SetChanges) -> None:
+        now, there = self.observed, self.elements
+        assert set(changes.delete) <= there, "nft refuses to delete what is not there"
+        assert not set(changes.add) & there
+        self.observed = replace(now, elements=there - {*changes.delete} | {*changes.add})
 
     def _run(self, argv: tuple[str, ...]) -> None:  # noqa: C901 - a case a command
         match argv:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import network
+from gateway.access import EVERYWHERE
 from gateway.decide import Desired, Observed, SlotPlan
 from gateway.firewall import Filter
 from gateway.network import Link, Route, Rule
@@ -24,11 +25,13 @@ POOL = IPv4Network("100.96.0.0/16")
 VPC = (IPv4Network("10.20.0.0/16"),)
 ALICE, BOB = IPv4Address("100.96.0.5"), IPv4Address("100.96.0.6")
 PEERS = {"KEY-alice": ALICE}
+REACHES = {ALICE: EVERYWHERE}
 SYSCTL = {"net/ipv4/ip_forward": "1"}
 FILTER = Filter(
     port=51820,
     health_port=9585,
     metrics_port=9586,
+    gossip_port=9588,
     client_pool=POOL,
     reach=VPC,
     gateways=frozenset({IPv4Address("10.20.0.10")}),
@@ -60,6 +63,7 @@ def desired(*generations: int) -> Desired:
     return Desired(
         slots=tuple(map(slot_plan, generations)),
         peers=PEERS,
+        reaches=REACHES,
         pool=POOL,
         own_address=POOL[1],
         mtu=1420,
@@ -77,6 +81,7 @@ BARE = Observed(
     routes=frozenset(),
     sysctl={"net/ipv4/ip_forward": "0"},
     filter=None,
+    reaches=None,
 )
 """A machine that has just booted."""
 
@@ -100,4 +105,5 @@ def serving(*generations: int) -> Observed:
         routes=frozenset(routes),
         sysctl=SYSCTL,
         filter=FILTER,
+        reaches=REACHES,
     )

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import pytest
 from unit.gateway.machine import Machine
-from unit.gateway.samples import ALICE, BOB, POOL, VPC, head
+from unit.gateway.samples import ALICE, BOB, POOL, VPC, desired, head
 
 from gateway import agent as agent_module
-from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent, peer_delta
+from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent
 from gateway.chrony import Clock
+from gateway.decide import peer_delta
 from gateway.environment import Environment
 from gateway.messages import (
     ChangesSeen,
@@ -29,6 +30,7 @@ from gateway.messages import (
 from gateway.metadata import Identity
 from gateway.paths import Paths
 from gateway.peers import KnownPeers
+from gateway.wireguard import PeerChanges
 from registry.items import Change, Peer, Unreadable
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ ENVIRONMENT = Environment(
     port=51820,
     health_port=9585,
     metrics_port=9586,
+    gossip_port=9588,
     mtu=1420,
     client_pool=POOL,
     vpc_cidrs=VPC,
@@ -107,6 +110,9 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stag
     """Makes agents that share one state directory, as restarts do."""
     made: list[Stage] = []
     monkeypatch.setattr(agent_module, "kernel_has_wireguard", lambda: True)
+    monkeypatch.setattr(
+        agent_module, "list_devices", lambda *_: dict(made[-1].machine.look().devices)
+    )
     monkeypatch.setattr(agent_module, "observe", lambda *_, **__: made[-1].machine.look())
     monkeypatch.setattr(
         "gateway.keys.public_key_of", lambda text: text.strip().replace("PRIVATE", "SERVER")
@@ -210,6 +216,115 @@ def test_a_peer_expires_by_the_gateways_own_clock(stage: Callable[..., Stage]) -
     assert ALICE_KEY in on.machine.observed.devices["wg0"].peers
     on.tick(1.5)
     assert ALICE_KEY not in on.machine.observed.devices["wg0"].peers
+
+
+def test_who_has_expired_stays_out_when_the_clock_goes_back_also_over_a_restart(
+    stage: Callable[..., Stage],
+) -> None:
+    machine = Machine()
+    on = served(stage(machine), 7)
+    until = int(on.wall) + 60
+    on.hear(ChangesSeen("e", (Change(2, "put", alice(2, expires=until)),)))
+    on.tick(61)
+    assert ALICE_KEY not in machine.observed.devices["wg0"].peers
+    on.wall -= 3600
+    on.tick(10)
+    on.hear(ChangesSeen("e", (Change(3, "put", bob(3)),)))
+    assert list(machine.observed.devices["wg0"].peers) == [BOB_KEY]
+    assert "the clock has been set back: peers expire by the time before" in (
+        on.agent.board.status.faults
+    )
+    again = stage(machine)
+    again.wall = on.wall - 7200
+    again.tick(1)
+    assert list(machine.observed.devices["wg0"].peers) == [BOB_KEY]
+
+
+def test_a_clock_that_follows_nothing_is_no_floor(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.agent._look_at_clock = lambda: Clock(synchronised=False, why="no source")
+    on.wall += 10_000_000
+    on.tick()
+    on.wall -= 10_000_000
+    on.hear(ChangesSeen("e", (Change(2, "put", alice(2, expires=int(on.wall) + 600)),)))
+    assert ALICE_KEY in on.machine.observed.devices["wg0"].peers
+
+
+def test_a_revocation_cuts_flows_and_tries_again_until_it_is_done(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.machine.broken = {"flows"}
+    on.hear(ChangesSeen("e", (Change(2, "remove", alice()),)))
+    assert ALICE_KEY not in on.machine.observed.devices["wg0"].peers
+    assert on.machine.cut == frozenset()
+    assert on.applied == 1, "not done while packets still pass"
+    on.machine.broken = set()
+    on.tick(0.1)
+    assert on.machine.cut == {ALICE}
+    assert on.applied == 2
+
+
+def test_nobody_comes_in_before_the_filter_knows_where_to(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.machine.broken = {"filter"}
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)),)))
+    assert BOB_KEY not in on.machine.observed.devices["wg0"].peers
+    assert on.applied == 1
+    on.machine.broken = set()
+    on.tick(0.1)
+    assert BOB_KEY in on.machine.observed.devices["wg0"].peers
+    assert on.applied == 2
+
+
+def test_where_a_peer_may_go_changes_without_touching_its_session(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.machine.said.clear()
+    narrow = replace(alice(2), allow=("10.20.3.0/24:tcp/5432",))
+    on.hear(ChangesSeen("e", (Change(2, "put", narrow),)))
+    assert on.machine.commands() == []
+    assert on.machine.elements == {("allowed_ports", "100.96.0.5 . 10.20.3.0/24 . 6 . 5432")}
+    assert on.machine.cut == {ALICE}
+    assert on.applied == 2
+
+
+def test_changes_are_kept_for_other_gateways_also_over_a_restart(
+    stage: Callable[..., Stage],
+) -> None:
+    machine = Machine()
+    on = served(stage(machine), 7)
+    changes = (Change(2, "put", bob(2)), Change(3, "remove", alice()))
+    on.hear(ChangesSeen("e", changes))
+    assert on.agent.board.status.state.recent == changes
+    assert stage(machine).agent.board.status.state.recent == changes
+    on.hear(PeersRead(KnownPeers("e", 9), ()))
+    assert on.agent.board.status.state.recent == ()
+
+
+def test_all_peers_are_listed_as_rarely_as_that_is_dear(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = served(stage(), 7)
+    on.tick()
+    listed: list[float] = []
+
+    def dear(*_: object) -> dict:
+        listed.append(on.monotonic)
+        on.monotonic += 0.15
+        return dict(on.machine.look().devices)
+
+    monkeypatch.setattr(agent_module, "list_devices", dear)
+    for _ in range(12):
+        on.tick()
+    assert len(listed) == 2, "0.15 s every 30 s"
+    on.machine.said.clear()
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)),)))
+    on.hear(ChangesSeen("e", (Change(3, "remove", bob(2)),)))
+    assert len(on.machine.commands()) == 2
+    on.tick()
+    assert len(on.machine.commands()) == 2, "what was done by a step is not done again"
 
 
 def test_after_a_restart_nothing_is_touched_and_everything_is_served_without_aws(
@@ -347,8 +462,11 @@ def test_the_record_says_what_is_in_force(stage: Callable[..., Stage]) -> None:
 
 
 def test_the_difference_of_two_sets_names_only_what_changed() -> None:
-    changes = peer_delta({"A": ALICE, "B": BOB}, {"B": BOB, "C": ALICE})
-    assert changes.remove == ("A",)
-    assert changes.put == (("C", ALICE),)
-    assert peer_delta({"A": ALICE}, {"A": BOB}).put == (("A", BOB),)
-    assert not peer_delta({"A": ALICE}, {"A": ALICE})
+    def changes(before: dict[str, IPv4Address], after: dict[str, IPv4Address]) -> PeerChanges:
+        return peer_delta(replace(desired(7), peers=before), replace(desired(7), peers=after))
+
+    assert changes({"A": ALICE, "B": BOB}, {"B": BOB, "C": ALICE}) == PeerChanges(
+        remove=("A",), put=(("C", ALICE),)
+    )
+    assert changes({"A": ALICE}, {"A": BOB}).put == (("A", BOB),)
+    assert not changes({"A": ALICE}, {"A": ALICE})

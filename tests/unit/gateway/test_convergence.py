@@ -7,13 +7,19 @@ from dataclasses import replace
 
 import pytest
 from unit.gateway.machine import Machine
-from unit.gateway.samples import FILTER, RULES, SYSCTL, desired, serving
+from unit.gateway.samples import BOB, FILTER, REACHES, RULES, SYSCTL, desired, serving
 
+from gateway.access import EVERYWHERE, NETWORKS, OPEN, all_elements
 from gateway.decide import Command, Decider, Observed
 from gateway.network import Link, Route, Rule
 from gateway.wireguard import Device, DevicePeer
 
 ROUNDS = 3
+ELEMENTS = {
+    *all_elements(REACHES),
+    (OPEN, "100.96.0.9"),
+    (NETWORKS, "100.96.0.5 . 10.0.0.0/8"),
+}
 WANTED = [(), (7,), (8,), (7, 8), (8, 7), (9,), (8, 9)]
 
 
@@ -41,6 +47,8 @@ def found(rng: random.Random) -> Observed:
         routes=frozenset(routes),
         sysctl={name: rng.choice(["0", "1"]) for name in SYSCTL},
         filter=rng.choice([None, FILTER, replace(FILTER, reach=())]),
+        reaches=rng.choice([None, {}, REACHES, {BOB: EVERYWHERE}]),
+        elements=frozenset(rng.sample(sorted(ELEMENTS), rng.randrange(4))),
     )
 
 
@@ -55,6 +63,7 @@ def test_any_state_is_brought_to_the_wanted_one(wanted: tuple[int, ...]) -> None
             machine.carry_out(actions)
         assert decider.plan(want, machine.observed) == [], start
         assert machine.observed.devices == serving(*wanted).devices, start
+        assert machine.elements == all_elements(REACHES), start
 
 
 @pytest.mark.parametrize("before", WANTED)

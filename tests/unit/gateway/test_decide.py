@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 from unit.gateway.samples import ALICE, BARE, BOB, FILTER, POOL, desired, serving
 
-from gateway.decide import Command, Decider, LoadFilter, Observed, SetSysctl
+from gateway.access import EVERYWHERE, Access, access_of
+from gateway.decide import (
+    Action,
+    ChangeSets,
+    Command,
+    CutFlows,
+    Decider,
+    LoadFilter,
+    Observed,
+    SetSysctl,
+    step,
+)
 from gateway.firewall import Filter
 from gateway.network import Link, Route, Rule
 from gateway.wireguard import Device, DevicePeer
@@ -168,7 +180,9 @@ def test_adding_a_peer_is_one_command_on_each_interface_with_just_this_peer() ->
     want = replace(desired(7, 8), peers={"KEY-alice": ALICE, "KEY-bob": BOB})
     actions = DECIDER.plan(want, serving(7, 8))
     assert actions == [
-        Command(("wg", "set", name, "peer", "KEY-bob", "allowed-ips", "100.96.0.6/32"), name)
+        Command(
+            ("wg", "set", name, "peer", "KEY-bob", "allowed-ips", "100.96.0.6/32"), name, "filter"
+        )
         for name in ("wg0", "wg1")
     ]
 
@@ -179,6 +193,101 @@ def test_a_revoked_peer_is_removed_from_each_interface() -> None:
         ("wg0", "peer", "KEY-alice", "remove"),
         ("wg1", "peer", "KEY-alice", "remove"),
     ]
+
+
+# ------------------------------------------------------------------ who may go where, and cuts
+
+
+def narrowed(*rules: str) -> Access:
+    access, _broken = access_of(rules)
+    assert access is not None
+    return access
+
+
+def kinds(actions: list[Action]) -> list[str]:
+    return [
+        " ".join(action.argv) if isinstance(action, Command) else type(action).__name__
+        for action in actions
+    ]
+
+
+def test_a_step_is_out_then_filter_then_in_then_cut() -> None:
+    before = desired(7, 8)
+    after = replace(before, peers={"KEY-bob": ALICE}, reaches={ALICE: narrowed("10.20.3.0/24")})
+    actions = step(before, after)
+    assert kinds(actions) == [
+        "wg set wg0 peer KEY-alice remove",
+        "wg set wg1 peer KEY-alice remove",
+        "ChangeSets",
+        "wg set wg0 peer KEY-bob allowed-ips 100.96.0.5/32",
+        "wg set wg1 peer KEY-bob allowed-ips 100.96.0.5/32",
+        "CutFlows",
+    ]
+    (sets,) = [action for action in actions if isinstance(action, ChangeSets)]
+    assert sets.changes.forget == (ALICE,)
+    assert sets.reaches == after.reaches
+    assert [action.needs for action in actions if isinstance(action, Command)] == [
+        *("", ""),
+        *("filter", "filter"),
+    ]
+
+
+def test_a_revocation_cuts_its_own_flows_and_touches_nobody_else() -> None:
+    before = replace(
+        desired(7),
+        peers={"KEY-alice": ALICE, "KEY-bob": BOB},
+        reaches={ALICE: EVERYWHERE, BOB: EVERYWHERE},
+    )
+    after = replace(before, peers={"KEY-bob": BOB}, reaches={BOB: EVERYWHERE})
+    actions = step(before, after)
+    assert kinds(actions)[0] == "wg set wg0 peer KEY-alice remove"
+    assert actions[-1] == CutFlows(frozenset({ALICE}))
+    assert "KEY-bob" not in str(actions)
+
+
+def test_narrowing_cuts_and_widening_does_not() -> None:
+    wide = desired(7)
+    narrow = replace(wide, reaches={ALICE: narrowed("10.20.3.0/24")})
+    more = replace(wide, reaches={ALICE: narrowed("10.20.3.0/24", "10.20.4.0/24:icmp")})
+    assert kinds(step(wide, narrow)) == ["ChangeSets", "CutFlows"]
+    assert kinds(step(narrow, more)) == ["ChangeSets"]
+    assert kinds(step(more, narrow)) == ["ChangeSets", "CutFlows"]
+
+
+def test_nothing_changed_is_no_step() -> None:
+    assert step(desired(7), desired(7)) == []
+
+
+def test_sets_that_somebody_has_touched_converge() -> None:
+    observed = replace(serving(7), reaches=None, elements=frozenset({("open", "100.96.0.9")}))
+    (sets, cut) = DECIDER.plan(desired(7), observed)
+    assert isinstance(sets, ChangeSets)
+    assert sets.changes.delete == (("open", "100.96.0.9"),)
+    assert sets.changes.add == (("open", "100.96.0.5"),)
+    assert cut == CutFlows(frozenset({IPv4Address("100.96.0.9")}))
+
+
+def test_rules_and_sets_that_are_gone_come_back_in_one_transaction() -> None:
+    observed = replace(serving(7), filter=None, reaches=None)
+    (load,) = DECIDER.plan(desired(7), observed)
+    assert isinstance(load, LoadFilter)
+    assert load.changes.add == (("open", "100.96.0.5"),)
+
+
+def test_a_peer_that_is_on_the_device_and_not_wanted_goes_before_anything_else() -> None:
+    actions = DECIDER.plan(replace(desired(7), peers={}, reaches={}), serving(7))
+    assert kinds(actions) == ["wg set wg0 peer KEY-alice remove", "ChangeSets", "CutFlows"]
+    assert actions[-1] == CutFlows(frozenset({ALICE}))
+
+
+@pytest.mark.parametrize("allowed", ["0.0.0.0/0", "10.0.0.0/8", "192.0.2.1/32", "100.96.0.0/24"])
+def test_only_single_tunnel_addresses_are_ever_cut(allowed: str) -> None:
+    observed = serving(7)
+    stranger = DevicePeer("KEY-x", (allowed,))
+    peers = {**observed.devices["wg0"].peers, "KEY-x": stranger}
+    devices = {"wg0": replace(observed.devices["wg0"], peers=peers)}
+    actions = DECIDER.plan(desired(7), replace(observed, devices=devices))
+    assert kinds(actions) == ["wg set wg0 peer KEY-x remove"]
 
 
 def test_in_user_space_interfaces_are_units() -> None:

@@ -83,3 +83,11 @@ def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(Refusal):
         environment.read(path)
+
+
+def test_the_gossip_port_may_be_left_out_and_its_key_is_no_generations() -> None:
+    assert environment.parse(document()).gossip_port == 9588
+    read = environment.parse(document(gossip_port=9600))
+    assert read.gossip_port == 9600
+    assert read.gossip_version == str(uuid.uuid5(uuid.UUID(SEED), "gossip"))
+    assert read.gossip_version not in {read.key_version(number) for number in range(10)}

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from gateway.access import OPEN, SETS, SetChanges
 from gateway.firewall import NEVER, Filter, intersection, render, render_anew
 
 
@@ -18,6 +19,7 @@ FILTER = Filter(
     port=51820,
     health_port=9585,
     metrics_port=9586,
+    gossip_port=9588,
     client_pool=IPv4Network("100.96.0.0/16"),
     reach=networks("10.20.0.0/16", "10.30.0.0/16"),
     gateways=frozenset({IPv4Address("10.20.0.11"), IPv4Address("10.20.0.10")}),
@@ -35,7 +37,11 @@ def test_a_client_is_judged_default_deny_in_this_order() -> None:
         f"ip daddr {{ {', '.join(NEVER)} }} drop",
         "ip daddr { 10.20.0.10, 10.20.0.11 } drop",
         'oifname { "wg0", "wg1" } drop',
-        "ip daddr { 10.20.0.0/16, 10.30.0.0/16 } accept",
+        "ip saddr @open ip daddr { 10.20.0.0/16, 10.30.0.0/16 } accept",
+        "ip daddr != { 10.20.0.0/16, 10.30.0.0/16 } drop",
+        "ip saddr . ip daddr @allowed accept",
+        "ip saddr . ip daddr . meta l4proto @allowed_protocols accept",
+        "ip saddr . ip daddr . meta l4proto . th dport @allowed_ports accept",
         "drop",
     ]
     assert "169.254.0.0/16" in NEVER
@@ -58,7 +64,7 @@ def test_nothing_of_a_client_reaches_the_gateway_itself() -> None:
 
 def test_peers_reach_each_other_only_when_the_stack_says_so() -> None:
     allowed = rules(render(replace(FILTER, peer_to_peer=True)), "from_client")
-    assert 'ip daddr 100.96.0.0/16 oifname { "wg0", "wg1" } accept' in allowed
+    assert 'ip saddr @open ip daddr 100.96.0.0/16 oifname { "wg0", "wg1" } accept' in allowed
     # gateways and link-local are refused before that
     assert allowed.index("ip daddr { 10.20.0.10, 10.20.0.11 } drop") < 2
 
@@ -116,3 +122,33 @@ def test_control_can_narrow_what_the_launch_template_allows_and_never_widen_it(
     one: list[str], other: list[str], both: list[str]
 ) -> None:
     assert intersection(networks(*one), networks(*other)) == networks(*both)
+
+
+def test_gossip_is_heard_from_known_gateways_only_even_when_it_is_established() -> None:
+    inward = rules(render(FILTER), "to_gateway")
+    heard = inward.index("ip saddr { 10.20.0.10, 10.20.0.11 } udp dport 9588 accept")
+    assert inward[heard + 1] == "udp dport 9588 drop"
+    assert inward.index("ct state established,related accept") > heard + 1
+    alone = rules(render(replace(FILTER, gateways=frozenset())), "to_gateway")
+    assert [rule for rule in alone if "9588" in rule] == ["udp dport 9588 drop"]
+
+
+def test_who_may_go_where_is_kept_when_rules_are_loaded_again() -> None:
+    lines = render(FILTER).splitlines()
+    for name in SETS:
+        assert [line for line in lines if f" {name} " in line and "add set" in line]
+    assert not [line for line in lines if line.startswith(("delete", "flush set", "add element"))]
+
+
+def test_changes_of_the_sets_are_part_of_the_same_text() -> None:
+    changes = SetChanges(add=((OPEN, "100.96.0.5"),))
+    text = render(FILTER, changes)
+    assert text.startswith(render(FILTER))
+    assert text.endswith("add element inet gatepair open { 100.96.0.5 }\n")
+
+
+def test_no_rule_lets_a_client_pass_for_what_it_is_not_in() -> None:
+    for rule in rules(render(replace(FILTER, peer_to_peer=True)), "from_client"):
+        assert "!= @" not in rule, "what cannot be read would end the rule and pass"
+        if "accept" in rule:
+            assert "@" in rule, "only who is in a set goes anywhere"

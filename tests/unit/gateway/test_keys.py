@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.keys import KeyFiles, KeyKeeper, KeyPending, KeyRefused, Step, judge, public_key_of
+from gateway.custody import KeyPending
+from gateway.keys import KeyFiles, KeyKeeper, KeyRefused, Step, judge, public_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,10 +12,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from unit.gateway.samples import stands_in
 
 from gateway.aws import reason
+from gateway.custody import KeyPending
 from gateway.environment import LifecycleHooks
 from gateway.heartbeat import Heartbeat
 from gateway.key_watch import LOOK_AGAIN, KeyWatch
-from gateway.keys import KeyPending, KeyRefused
+from gateway.keys import KeyRefused
 from gateway.membership import (
     INTERVAL,
     SOON,
@@ -38,7 +39,7 @@ from gateway.metadata import Identity
 from gateway.poller import Poller
 from gateway.state import State
 from gateway.status import Board, Status
-from registry.items import GatewayRecord
+from registry.items import Ack, GatewayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -242,7 +243,7 @@ def test_a_change_is_written_at_once_and_then_only_refreshed(
 ) -> None:
     monkeypatch.setattr("gateway.heartbeat.REFRESH", 0.01)
     records, on = Records(), board(record=RECORD)
-    beat = Heartbeat(stands_in(records), on, lambda: 1234.5)
+    beat = Heartbeat(stands_in(records), on, wall=lambda: 1234.5)
     beat.step()
     assert records.written == [replace(RECORD, updated=1234)]
     beat.step()
@@ -251,7 +252,7 @@ def test_a_change_is_written_at_once_and_then_only_refreshed(
 
 def test_a_new_record_wakes_the_heartbeat() -> None:
     records, on = Records(), board(record=RECORD)
-    beat = Heartbeat(stands_in(records), on, lambda: 1.0)
+    beat = Heartbeat(stands_in(records), on, wall=lambda: 1.0)
     beat.step()
     thread = threading.Thread(target=beat.step, daemon=True)
     thread.start()
@@ -259,6 +260,20 @@ def test_a_new_record_wakes_the_heartbeat() -> None:
     thread.join(timeout=5)
     assert not thread.is_alive()
     assert records.written[-1].applied == 6
+
+
+def test_acknowledgements_of_others_are_relayed_and_only_news_is_written_at_once() -> None:
+    records, on = Records(), board(record=RECORD)
+    acks = {"i-2": Ack("boot", 5, "e", 100)}
+    beat = Heartbeat(stands_in(records), on, lambda: acks, wall=lambda: 1.0)
+    beat.step()
+    assert records.written[-1].acks == acks
+    acks["i-2"] = Ack("boot", 5, "e", 101)
+    assert not beat._news(on.status), "the same, heard again"
+    acks["i-2"] = Ack("boot", 6, "e", 102)
+    assert beat._news(on.status)
+    beat.step()
+    assert records.written[-1].acks == acks
 
 
 def test_an_instance_that_does_not_know_itself_writes_nothing(

@@ -1,0 +1,96 @@
+"""Two agents that talk to each other; one loses DynamoDB, then its neighbour, then neither."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
+
+import pytest
+from gateway_lab.bed import Bed, await_true, standing
+from gateway_lab.second import Second, await_acks, beside, create_group, record
+
+from effects import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POOL = IPv4Network("100.96.0.0/16")
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(150)]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Bed, Second, str]]:
+    """Both gateways, serving, and the first one's instance id."""
+    ids: list[str] = []
+
+    def first(bed: Bed) -> str:
+        ids.extend(create_group(bed))
+        return ids[0]
+
+    with standing(tmp_path, first) as bed, beside(bed, ids[1]) as second:
+        bed.control(7)
+        bed.start_agent()
+        second.start_agent()
+        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
+        yield bed, second, ids[0]
+
+
+def new_peer(bed: Bed, name: str) -> str:
+    private = run(["wg", "genkey"]).stdout
+    public = run(["wg", "pubkey"], stdin=private).stdout.strip()
+    bed.add_peer(name, public, POOL)
+    return public
+
+
+def test_a_gateway_without_dynamodb_hears_of_a_revocation_and_its_neighbour_says_so(
+    pair: tuple[Bed, Second, str],
+) -> None:
+    bed, second, first = pair
+    names = {name: new_peer(bed, name) for name in ("alice", "bob", "carol")}
+    await_true("peers", lambda: set(second.wg("show", "wg0", "peers").split()) == {*names.values()})
+    await_acks(bed, first, second.instance, 3)
+    await_acks(bed, second.instance, first, 3)
+
+    second.dynamodb.cut()
+    time.sleep(1.5)  # what was under way is over: from now on it hears by gossip only
+    began = time.monotonic()
+    generation = bed.change_peer("bob")
+    await_true("out", lambda: names["bob"] not in second.wg("show", "wg0", "peers"), timeout=5)
+    ack = await_acks(bed, first, second.instance, generation)
+    assert time.monotonic() - began < 5
+    own = record(bed, second.instance)
+    assert own is not None
+    assert own.applied < generation, "its own item is as it was"
+    assert ack.boot_id == own.boot_id
+    assert ack.epoch == own.epoch
+    assert second.healthy()
+
+    second.link("down")
+    generation = bed.change_peer("carol")
+    await_true("out", lambda: names["carol"] not in bed.wg("show", "wg0", "peers"), timeout=5)
+    time.sleep(3)
+    assert names["carol"] in second.wg("show", "wg0", "peers")
+    said = record(bed, first)
+    assert said is not None
+    assert said.acks[second.instance].generation < generation, "nobody vouches for it"
+
+    second.link("up")
+    await_true("out", lambda: names["carol"] not in second.wg("show", "wg0", "peers"), timeout=10)
+    await_acks(bed, first, second.instance, generation)
+
+    second.stop_agent()
+    missed = bed.change_peer("alice")
+    second.start_agent()
+    await_true("all told", lambda: not second.wg("show", "wg0", "peers"), timeout=20)
+    await_acks(bed, first, second.instance, missed)
+
+    second.dynamodb.mend()
+    await_true("its own item", lambda: applied(bed, second.instance) == missed)
+
+
+def applied(bed: Bed, instance: str) -> int:
+    said = record(bed, instance)
+    return said.applied if said else -1
