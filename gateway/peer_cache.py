@@ -94,11 +94,11 @@ class PeerCache:
             "unreadable": known.unreadable,
             "peers": len(known.peers),
         }
-        text = io.StringIO()
-        text.write(f"{json.dumps(head)}\n")
+        lines = io.BytesIO()
+        lines.write(f"{json.dumps(head)}\n".encode())
         for peer in known.peers.values():
-            text.write(f"{json.dumps(peer.to_item())}\n")
-        write_atomic(self._whole, text.getvalue(), mode=0o600)
+            lines.write(f"{json.dumps(peer.to_item())}\n".encode())
+        write_atomic(self._whole, lines.getvalue(), mode=0o600)
         _sync_directory(self._whole.parent)
         self._journal.unlink(missing_ok=True)
         self._lines = 0

@@ -41,15 +41,24 @@ class BusyError(ValueError):
     """The registry changed faster than it could be read in full; tried again."""
 
 
-def read_in_full(registry: Registry, head: Head) -> tuple[KnownPeers, tuple[Unreadable, ...]]:
+def read_in_full(
+    registry: Registry, head: Head, before: KnownPeers | None = None
+) -> tuple[KnownPeers, tuple[Unreadable, ...]]:
     """All peers as of one generation: a full query, then the changes made during it.
+
+    Peers that are as they were `before` are the same objects, so that thousands of them are in
+    memory once.
 
     The query is not a snapshot: it may hold a change but not the one before it. Once all changes up
     to a later head are applied on top, the result is the state at that head, whatever was mixed.
     """
     for _attempt in range(FULL_TRIES):
         found, bad = registry.peers()
-        peers = {peer.name: peer for peer in found}
+        old = before.peers if before else {}
+        peers = {
+            peer.name: old[peer.name] if old.get(peer.name) == peer else peer for peer in found
+        }
+        found.clear()
         known = KnownPeers(head.epoch, head.generation, peers, len(bad))
         latest = registry.head()
         if latest.epoch == head.epoch:
@@ -101,7 +110,8 @@ class RegistryWatch:
         self._await(head.epoch, known.generation + 1)
 
     def _read_in_full(self, head: Head) -> None:
-        known, unreadable = read_in_full(self._registry, head)
+        before = self._board.status.state.known
+        known, unreadable = read_in_full(self._registry, head, before)
         self._full_at = self._now()
         self._note(unreadable)
         log.info("registry: %d peers at generation %d", len(known.peers), known.generation)

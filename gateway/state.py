@@ -137,6 +137,8 @@ def _full(state: State, message: PeersRead) -> State:
     known, read = state.known, message.known
     if known is not None and known.epoch == read.epoch and known.generation > read.generation:
         return state  # overtaken by changes: applying it would undo them for a while
+    if known == read:
+        return replace(state, needs_full=False)  # nothing to work out, or to write, again
     same = known is not None and (known.epoch, known.generation) == (read.epoch, read.generation)
     return replace(state, known=read, needs_full=False, recent=state.recent if same else ())
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 BATCH_LIMIT = 100
 """Keys that one BatchGetItem takes."""
 
+PAGE = 1000
+"""Items in one answer to a query: a parsed item takes twenty times its size in memory, and AWS's
+own limit of 1 MB makes that 20 MB at a time."""
+
 BATCH_TRIES = 6
 """How often what a throttled table left out is asked for again, 0.05 s apart and doubling."""
 
@@ -66,7 +70,8 @@ class Table:
         }
         left = limit
         while left is None or left > 0:
-            answer = self.client.query(**request, **({} if left is None else {"Limit": left}))
+            page = PAGE if left is None else min(left, PAGE)
+            answer = self.client.query(**request, Limit=page)
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return

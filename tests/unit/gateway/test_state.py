@@ -138,3 +138,16 @@ def test_the_rest_is_noted() -> None:
     assert state.ending
     assert state.trouble == {"registry": "no answer"}
     assert after(state, Trouble("registry", "")).trouble == {}
+
+
+def test_a_full_reading_that_found_nothing_new_leaves_everything_as_it_was() -> None:
+    known = KnownPeers("e", 1, {"p1": put(1).peer})
+    state = State(known=known, recent=(put(1),))
+    after = receive(state, PeersRead(KnownPeers("e", 1, {"p1": put(1).peer}), ()))
+    assert after.known is known
+    assert after.recent == state.recent
+    assert not after.needs_full
+    other = receive(state, PeersRead(KnownPeers("e", 1), ()))
+    assert other.known == KnownPeers("e", 1), "a table that was edited by hand"
+    assert other.recent == state.recent
+    assert receive(state, PeersRead(KnownPeers("e", 2), ())).recent == ()
