@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder; what ends the lab comes last."""
+    """Mark what is in this folder; what ends gateways, and then the lab, comes last."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.lab)
-    items.sort(key=lambda item: here in item.path.parents and item.path.stem == "test_down")
+    last = {"test_replacement": 1, "test_down": 2}
+    items.sort(key=lambda i: last.get(i.path.stem, 0) if here in i.path.parents else 0)
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,6 @@ ENVIRONMENT = "/etc/gatepair/environment.json"
 AGENT = "gatepair-agent.service"
 
 
-def public_keys(lab: LabDriver) -> list[dict[str, str]]:
-    """For each gateway, generation to public key, as it says of itself."""
-    return [gateway["public_key"] for gateway in lab.status()["gateways"]]
-
-
 def restarts(lab: LabDriver, gateway: str) -> int:
     """How often systemd had to start the agent again by itself."""
     shown = lab.on(gateway, "systemctl", "show", AGENT, "-p", "NRestarts", "--value").stdout
@@ -92,18 +87,6 @@ def test_two_gateways_that_start_at_once_without_a_key_make_one(lab: LabDriver, 
     finally:
         start_anew(seed_before)
     lab.both_healthy()
-
-
-@pytest.mark.timeout(300)
-def test_the_key_outlives_both_gateways(lab: LabDriver) -> None:
-    (first, second) = lab.both_healthy()
-    before = public_keys(lab)
-    assert before[0] == before[1]
-    for gateway in (first, second):
-        lab.lab("kill", gateway)
-        lab.both_healthy(but=gateway)
-    assert not {first, second} & set(lab.gateways()), "these are other machines"
-    assert public_keys(lab) == before
 
 
 @pytest.mark.timeout(180)

@@ -62,6 +62,7 @@ def test_a_peer_of_narrow_access_reaches_nothing_else(lab: LabDriver) -> None:
 
     eventually("frank reads the page", web, within=30)
     assert lab.on("frank", "ping", "-c", "2", "-W", "1", HOST, check=False).status != 0
+    lab.answered("alice")
     echo = f"import socket; socket.create_connection(('{HOST}', 7), 3)"
     assert lab.on("alice", "python3", "-c", echo).status == 0
     assert lab.on("frank", "python3", "-c", echo, check=False).status != 0
