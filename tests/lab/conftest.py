@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder; what ends gateways, and then the lab, comes last."""
+    """Mark what is in this folder. It comes last: what ends gateways, and then what ends the lab."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.lab)
-    last = {"test_replacement": 1, "test_down": 2}
-    items.sort(key=lambda i: last.get(i.path.stem, 0) if here in i.path.parents else 0)
+    late = {"test_replacement": 2, "test_down": 3}
+    items.sort(key=lambda i: late.get(i.path.stem, 1) if here in i.path.parents else 0)
 
 
 @pytest.fixture(scope="session")
