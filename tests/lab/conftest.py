@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder. It comes last: what ends gateways, and then what ends the lab."""
+    """Mark what is in this folder and put it last; in it, what ends gateways, then the lab."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
