@@ -28,7 +28,9 @@ BULK = 16 << 20
 BULK_DEADLINE = 30.0
 _HEADERS = 28
 """Bytes of an IPv4 and an ICMP header."""
-_HANDSHAKE = 20.0
+_HANDSHAKE = 45.0
+"""Seconds: a client whose flow comes to a gateway without its session begins anew after 15 s, and
+tries again every 5 s."""
 _HTTP_LIMIT = 5.0
 
 

@@ -53,8 +53,11 @@ class LabDriver:
         """A command on a gateway, the private host or a client."""
         return self.lab("exec", machine, *command, timeout=timeout, check=check)
 
-    def answered(self, client: str, within: float = 30) -> None:
-        """Await that the private host answers a client: after a lost session, in 15 s and more."""
+    def answered(self, client: str, within: float = 60) -> None:
+        """Await that the private host answers a client.
+
+        A client whose flow has come to the other gateway is silent for WireGuard's 15 s and more.
+        """
 
         def reply() -> bool:
             return self.on(client, "ping", "-c", "1", "-W", "1", HOST, check=False).status == 0

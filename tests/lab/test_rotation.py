@@ -57,19 +57,15 @@ def test_a_rotation_overlaps_and_touches_one_resource(
     assert one["2"] != old["1"]
     lab.lab("client", "dave", timeout=60)
     assert lab.on("dave", "wg", "show", "dave", "peers").stdout.strip() == one["2"]
-    assert lab.on("dave", "ping", "-c", "2", "-W", "5", HOST).status == 0, (
-        "a new config, the new key"
-    )
-    assert lab.on("alice", "ping", "-c", "2", "-W", "5", HOST).status == 0, (
-        "an old one, the old key"
-    )
+    lab.answered("dave")  # a new config, the new key
+    lab.answered("alice")  # an old one, the old key
 
     deploy([1])
     eventually(
         "only generation 1 is served", lambda: all(set(k) == {"1"} for k in keys(lab)), within=30
     )
     assert lab.on("dave", "ping", "-c", "1", "-W", "3", HOST, check=False).status != 0
-    assert lab.on("alice", "ping", "-c", "2", "-W", "5", HOST).status == 0
+    lab.answered("alice")
     assert lab.gateways() == machines, "no machine was replaced"
 
 
@@ -88,6 +84,6 @@ def test_a_jump_is_refused_by_the_gateways(lab: LabDriver) -> None:
 
         eventually("both gateways say that it is a jump", said, within=20)
         assert keys(lab) == before
-        assert lab.on("alice", "ping", "-c", "2", "-W", "5", HOST).status == 0
+        lab.answered("alice")
     finally:
         lab.dynamodb.put_item(TableName=table, Item=item)
