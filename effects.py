@@ -87,7 +87,19 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 
     The file never exists with wider permissions than `mode`. Its directory must exist.
     """
-    data = content.encode() if isinstance(content, str) else content
+    staged = stage(path, content.encode() if isinstance(content, str) else content, mode=mode)
+    try:
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def stage(path: Path, data: bytes, *, mode: int) -> Path:
+    """A complete file on disk beside `path`, under a name of its own, for the caller to rename.
+
+    The file never exists with wider permissions than `mode`; nothing is left when this raises.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as out:
@@ -95,7 +107,7 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    return Path(name)

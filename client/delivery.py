@@ -7,10 +7,12 @@ asked for, `discard()` leaves nothing. Neither replaces a file that is there.
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from effects import Refusal
+from effects import Refusal, stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MODE = 0o600
 
@@ -57,18 +59,9 @@ class StagedFile:
 
     def write(self, data: bytes) -> None:
         """Put the content on disk; what an earlier call put there is kept until then."""
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                os.fchmod(out.fileno(), MODE)
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-        except BaseException:
-            Path(name).unlink()
-            raise
+        staged = stage(self.path, data, mode=MODE)
         self.discard()
-        self._staged = Path(name)
+        self._staged = staged
 
     def keep(self) -> None:
         """Give the file its name. Raises `Unplaced`, and keeps the content, if that fails."""

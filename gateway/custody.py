@@ -6,6 +6,8 @@ any other.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
 READ_TRIES = 5
 FIRST_PAUSE = 0.2
 """Seconds before a version that ought to be there is read again; doubles each time."""
+
+
+KEY_BYTES = 32
+"""Of every key here: a Curve25519 private key, or the one that gossip is sealed with."""
+
+
+def decode(text: str) -> bytes:
+    """The key that a version's text is. Raises `ValueError`, which never repeats the text."""
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"not {KEY_BYTES} bytes of base64")
+    return key
 
 
 class KeyPending(Exception):  # noqa: N818 - an answer

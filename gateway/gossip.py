@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 MAGIC = b"gpg1"
-KEY_BYTES = 32
 TAG_BYTES = 16
 
 LIMIT = 1200

@@ -7,15 +7,13 @@ restarts without AWS go on talking.
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import secrets
 from typing import TYPE_CHECKING
 
 from effects import write_atomic
 from gateway.aws import ERRORS, reason
-from gateway.custody import KeyPending
-from gateway.gossip import KEY_BYTES
+from gateway.custody import KEY_BYTES, KeyPending, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,17 +32,6 @@ COMPARE_EVERY = 3600.0
 def generate() -> str:
     """A new key, base64."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-
-
-def decode(text: str) -> bytes:
-    """The key. Raises `ValueError` without repeating the text."""
-    try:
-        key = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise ValueError("the gossip key is not 32 bytes of base64: delete its version")
-    return key
 
 
 class GossipKey:
@@ -78,7 +65,10 @@ class GossipKey:
                 text = self._custody.make(self._version, self._make(), STAGE).text
         except (KeyPending, *ERRORS) as err:
             raise OSError(str(err) if isinstance(err, KeyPending) else reason(err)) from None
-        key = decode(text)
+        try:
+            key = decode(text)
+        except ValueError as err:
+            raise ValueError(f"the gossip key is {err}: delete its version") from None
         if key != self._link.key:
             write_atomic(self._path, text.strip() + "\n", mode=0o600)
             self._link.key = key

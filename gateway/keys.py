@@ -7,8 +7,6 @@ the registry already names is never replaced by another one.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import os
 import time
@@ -17,7 +15,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from effects import Failed, run, write_atomic
-from gateway.custody import READ_TRIES, Custody
+from gateway.custody import READ_TRIES, Custody, decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from gateway.custody import Store
 
 log = logging.getLogger(__name__)
-
-KEY_BYTES = 32
 
 
 class Step(Enum):
@@ -94,11 +90,10 @@ def generate_private_key() -> str:
 def public_key_of(private_key: str) -> str:
     """Its public key. Raises `KeyRefused` when the text is no private key; never repeats it."""
     try:
-        raw = base64.b64decode(private_key.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != KEY_BYTES:
-        raise KeyRefused("the secret's text is not a WireGuard private key: rotate to the next one")
+        decode(private_key)
+    except ValueError as err:
+        why = f"the secret's text is no WireGuard private key ({err}): rotate to the next one"
+        raise KeyRefused(why) from None
     try:
         return run(("wg", "pubkey"), stdin=private_key.strip() + "\n").stdout.strip()
     except Failed as err:

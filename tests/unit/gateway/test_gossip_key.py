@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from unit.gateway.samples import stands_in
 
-from gateway.custody import Custody, KeyPending
-from gateway.gossip_key import COMPARE_EVERY, GossipKey, decode, generate
+from gateway.custody import Custody, KeyPending, decode
+from gateway.gossip_key import COMPARE_EVERY, GossipKey, generate
 
 if TYPE_CHECKING:
     from pathlib import Path
