@@ -15,6 +15,7 @@ from components.gateway_role import GatewayRole, GatewayRoleArgs
 from components.gateways import Gateways, GatewaysArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.network import Network, NetworkArgs
+from components.operator_policies import OperatorPolicies, OperatorPoliciesArgs
 from components.peer_registry import PeerRegistry, PeerRegistryArgs
 
 root = Path(__file__).resolve().parent
@@ -40,13 +41,7 @@ store = ArtifactStore(
 )
 role = GatewayRole(
     "gateway",
-    GatewayRoleArgs(
-        table_arn=registry.table_arn,
-        secret_arn=key.secret_arn,
-        bucket_arn=store.bucket_arn,
-        region=chosen.region,
-        tags=tags,
-    ),
+    GatewayRoleArgs(registry=registry, key=key, store=store, region=chosen.region, tags=tags),
     here,
 )
 start = user_data.environment(chosen, stack=stack, registry=registry, key=key, store=store)
@@ -69,7 +64,15 @@ environment = Environment(
     ),
     here,
 )
+operators = OperatorPolicies(
+    "operator",
+    OperatorPoliciesArgs(
+        settings=chosen, network=network, registry=registry, gateways=gateways, tags=tags
+    ),
+    here,
+)
 
 pulumi.export("endpoint", environment.endpoint)
 pulumi.export("addresses", balancer.addresses)
 pulumi.export("parameter", environment.parameter)
+pulumi.export("operatorPolicies", operators.arns)

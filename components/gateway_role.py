@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import iam
 
+from components.statements import partition, tagged, writes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from components.artifact_store import ArtifactStore
+    from components.gateway_key import GatewayKey
+    from components.peer_registry import PeerRegistry
 
 _ASSUME = {
     "Version": "2012-10-17",
@@ -28,34 +34,17 @@ _ASSUME = {
 class GatewayRoleArgs:
     """Inputs of `GatewayRole`."""
 
-    table_arn: pulumi.Input[str]
-    secret_arn: pulumi.Input[str]
-    bucket_arn: pulumi.Input[str]
+    registry: PeerRegistry
+    key: GatewayKey
+    store: ArtifactStore
     region: str
     tags: Mapping[str, str] = field(default_factory=dict)
     """The Auto Scaling group carries them too: a gateway may act on the group with these alone."""
 
 
-def _writes(what: str, actions: list[str], table: pulumi.Input[str], key: str) -> dict[str, Any]:
-    """A statement that allows writes of items with one partition key only."""
-    return {
-        "Sid": what,
-        "Effect": "Allow",
-        "Action": actions,
-        "Resource": table,
-        "Condition": {
-            "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [key]},
-            # "for all values" is also true of no value at all
-            "Null": {"dynamodb:LeadingKeys": "false"},
-        },
-    }
-
-
 def policy(args: GatewayRoleArgs) -> dict[str, Any]:
     """The role's one policy."""
-    partition = "aws-cn" if args.region.startswith("cn-") else "aws"
-    partition = "aws-us-gov" if args.region.startswith("us-gov-") else partition
-    groups = f"arn:{partition}:autoscaling:{args.region}:*:autoScalingGroup:*:*"
+    groups = f"arn:{partition(args.region)}:autoscaling:{args.region}:*:autoScalingGroup:*:*"
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -63,15 +52,17 @@ def policy(args: GatewayRoleArgs) -> dict[str, Any]:
                 "Sid": "ReadRegistry",
                 "Effect": "Allow",
                 "Action": ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"],
-                "Resource": args.table_arn,
+                "Resource": args.registry.table_arn,
             },
-            _writes(
+            writes(
                 "WriteOwnItem",
                 ["dynamodb:PutItem", "dynamodb:UpdateItem"],
-                args.table_arn,
-                "gateway#${ec2:SourceInstanceARN}",
+                args.registry.table_arn,
+                ["gateway#${ec2:SourceInstanceARN}"],
             ),
-            _writes("PublishServerKey", ["dynamodb:PutItem"], args.table_arn, "server-key"),
+            writes(
+                "PublishServerKey", ["dynamodb:PutItem"], args.registry.table_arn, ["server-key"]
+            ),
             {
                 "Sid": "KeepServerKeys",
                 "Effect": "Allow",
@@ -80,13 +71,13 @@ def policy(args: GatewayRoleArgs) -> dict[str, Any]:
                     "secretsmanager:GetSecretValue",
                     "secretsmanager:PutSecretValue",
                 ],
-                "Resource": args.secret_arn,
+                "Resource": args.key.secret_arn,
             },
             {
                 "Sid": "FetchCode",
                 "Effect": "Allow",
                 "Action": "s3:GetObject",
-                "Resource": pulumi.Output.concat(args.bucket_arn, "/gateway-*.tar"),
+                "Resource": pulumi.Output.concat(args.store.bucket_arn, "/gateway-*.tar"),
             },
             {
                 "Sid": "SeeMembership",
@@ -107,11 +98,7 @@ def policy(args: GatewayRoleArgs) -> dict[str, Any]:
                 ],
                 # by its tags and not its name: the group is made after this role
                 "Resource": groups,
-                "Condition": {
-                    "StringEquals": {
-                        f"aws:ResourceTag/{key}": value for key, value in sorted(args.tags.items())
-                    }
-                },
+                "Condition": tagged(args.tags),
             },
         ],
     }

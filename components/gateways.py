@@ -51,6 +51,7 @@ class Gateways(pulumi.ComponentResource):
     """
 
     auto_scaling_group: pulumi.Output[str]
+    auto_scaling_group_arn: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: GatewaysArgs, opts: pulumi.ResourceOptions | None = None
@@ -67,7 +68,7 @@ class Gateways(pulumi.ComponentResource):
         self._hook(scaling, "launch", "LAUNCHING", seconds=900, then="ABANDON")
         self._hook(scaling, "terminate", "TERMINATING", seconds=300, then="CONTINUE")
 
-        self.auto_scaling_group = scaling.name
+        self.auto_scaling_group, self.auto_scaling_group_arn = scaling.name, scaling.arn
         self.register_outputs({"auto_scaling_group": self.auto_scaling_group})
 
     def _security_group(self) -> ec2.SecurityGroup:

@@ -1,4 +1,4 @@
-"""Roles, their inline policies, instance profiles."""
+"""Roles, their inline policies, instance profiles; managed policies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from lab.resources.base import (
 )
 
 _GONE = "NoSuchEntity"
+_VERSIONS = 5
+"""That IAM keeps of a managed policy (IAM user guide, "Versioning IAM policies")."""
 
 
 def _iam(context: Context) -> Any:
@@ -130,6 +132,51 @@ def _profiles(context: Context, inputs: Properties) -> list[str]:
     return []
 
 
+def _create_managed(context: Context, inputs: Properties) -> Made:
+    made = _iam(context).create_policy(
+        PolicyName=inputs["name"],
+        PolicyDocument=inputs["policy"],
+        Tags=tag_list(inputs.get("tagsAll")),
+        **given(inputs, Path="path", Description="description"),
+    )["Policy"]
+    return made["Arn"], {"arn": made["Arn"], "policyId": made["PolicyId"]}
+
+
+def _update_managed(context: Context, id_: str, old: Properties, new: Properties) -> Properties:
+    client = _iam(context)
+    if changed(old, new, "policy"):
+        versions = _former_versions(context, id_)
+        if len(versions) == _VERSIONS - 1:
+            client.delete_policy_version(PolicyArn=id_, VersionId=versions[-1])
+        client.create_policy_version(PolicyArn=id_, PolicyDocument=new["policy"], SetAsDefault=True)
+    put, dropped = tags_changed(old, new)
+    if put:
+        client.tag_policy(PolicyArn=id_, Tags=tag_list(put))
+    if dropped:
+        client.untag_policy(PolicyArn=id_, TagKeys=dropped)
+    return {}
+
+
+def _delete_managed(context: Context, id_: str, _: Properties) -> None:
+    with gone_is_fine(_GONE):
+        for version in _former_versions(context, id_):
+            _iam(context).delete_policy_version(PolicyArn=id_, VersionId=version)
+        _iam(context).delete_policy(PolicyArn=id_)
+
+
+def _former_versions(context: Context, arn: str) -> list[str]:
+    """Ids of the versions that are not in force, newest first."""
+    versions = _iam(context).list_policy_versions(PolicyArn=arn)["Versions"]
+    former = [one["VersionId"] for one in versions if not one["IsDefaultVersion"]]
+    return sorted(former, key=lambda name: int(name.removeprefix("v")), reverse=True)
+
+
+def _managed(context: Context, inputs: Properties) -> list[str]:
+    pages = _iam(context).get_paginator("list_policies").paginate(Scope="Local")
+    found = [one for page in pages for one in page["Policies"]]
+    return [one["Arn"] for one in found if one["PolicyName"] == inputs["name"]]
+
+
 HANDLERS = {
     "aws:iam/role:Role": Handler(
         create=_create_role,
@@ -158,6 +205,16 @@ HANDLERS = {
         properties=frozenset({"role", "policy"}),
         replaces=frozenset({"name", "role"}),
         name=Name(limit=128),
+    ),
+    "aws:iam/policy:Policy": Handler(
+        create=_create_managed,
+        update=_update_managed,
+        delete=_delete_managed,
+        properties=frozenset({"policy", "path", "description"}),
+        replaces=frozenset({"name", "path", "description"}),
+        name=Name(limit=128),
+        tagged=True,
+        leftovers=_managed,
     ),
     "aws:iam/instanceProfile:InstanceProfile": Handler(
         create=_create_profile,

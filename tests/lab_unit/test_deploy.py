@@ -249,6 +249,31 @@ def test_a_secret_never_gets_into_the_state(lab: Lab) -> None:
     assert not lab.state_file.exists() or "hunter2" not in lab.state_file.read_text()
 
 
+def test_a_managed_policy_keeps_its_arn_and_no_more_versions_than_iam_does(lab: Lab) -> None:
+    def program(action: str) -> None:
+        document = {"Effect": "Allow", "Action": action, "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [document]})
+        made = aws.iam.Policy("policy", path="/small/", policy=policy, tags={"a": action[-1]})
+        pulumi.export("arn", made.arn)
+
+    def in_force(arn: str) -> tuple[Any, dict[str, str]]:
+        iam = lab.client("iam")
+        version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]
+        tags = iam.list_policy_tags(PolicyArn=arn)["Tags"]
+        return found["Document"]["Statement"][0]["Action"], {t["Key"]: t["Value"] for t in tags}
+
+    arn = lab.up(lambda: program("ec2:Do0")).outputs["arn"]
+    assert arn.startswith("arn:aws:iam::123456789012:policy/small/policy-")
+    for number in range(1, 7):
+        changes = lab.up(lambda number=number: program(f"ec2:Do{number}"))
+        assert (names(changes.updated), changes.outputs["arn"]) == (["policy"], arn)
+        assert in_force(arn) == (f"ec2:Do{number}", {"a": str(number)})
+    assert len(lab.client("iam").list_policy_versions(PolicyArn=arn)["Versions"]) == 5
+    assert names(lab.up(lambda: None).deleted) == ["policy"]
+    assert lab.client("iam").list_policies(Scope="Local")["Policies"] == []
+
+
 def test_a_secure_parameter_is_refused(lab: Lab) -> None:
     def program() -> None:
         aws.ssm.Parameter("parameter", type="SecureString", value="hunter2")

@@ -79,6 +79,7 @@ def test_every_component_has_a_token_of_this_project(plan: Recorder) -> None:
         "gatepair:gateways:Gateways",
         "gatepair:load_balancer:LoadBalancer",
         "gatepair:network:Network",
+        "gatepair:operator_policies:OperatorPolicies",
         "gatepair:peer_registry:PeerRegistry",
     }
 
@@ -116,6 +117,9 @@ def test_no_name_in_aws_is_chosen_but_those_that_others_look_for(
         "environment-parameter": f"/gatepair/{stack}",
         "gateways-launch": "launch",
         "gateways-terminate": "terminate",
+        "operator-viewer": f"gatepair-{stack}-viewer",
+        "operator-peer-admin": f"gatepair-{stack}-peer-admin",
+        "operator-gateway-admin": f"gatepair-{stack}-gateway-admin",
     }
 
 

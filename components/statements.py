@@ -1,0 +1,51 @@
+"""What IAM policies are put together from. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pulumi
+
+
+def partition(region: str) -> str:
+    """The part of AWS that a region is in, as ARNs name it."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def writes(
+    what: str,
+    actions: Sequence[str],
+    table: pulumi.Input[str],
+    keys: Sequence[str],
+    *,
+    within: str = "",
+) -> dict[str, Any]:
+    """A statement that allows writes of items with these partition keys only.
+
+    `within` is the operation that the write must be a part of (`TransactWriteItems`); DynamoDB asks
+    for the permission of each part (developer guide, "Using IAM with DynamoDB transactions").
+    """
+    condition: dict[str, Any] = {
+        "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": list(keys)},
+        # "for all values" is also true of no value at all
+        "Null": {"dynamodb:LeadingKeys": "false"},
+    }
+    if within:
+        condition["ForAnyValue:StringEquals"] = {"dynamodb:EnclosingOperation": [within]}
+    return {
+        "Sid": what,
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": table,
+        "Condition": condition,
+    }
+
+
+def tagged(tags: Mapping[str, str], where: str = "ResourceTag") -> dict[str, dict[str, str]]:
+    """The condition that a resource carries these tags, or that a request gives it them."""
+    return {"StringEquals": {f"aws:{where}/{key}": tags[key] for key in sorted(tags)}}

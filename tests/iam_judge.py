@@ -1,0 +1,65 @@
+"""IAM's evaluation of identity policies, as far as ours need it.
+
+After "Policy evaluation logic" and "IAM JSON policy elements: Condition operators" of the IAM user
+guide. A policy that uses anything else is refused, so that nothing is allowed by accident.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One permission that a request needs: an action on a resource, and what else is known."""
+
+    action: str
+    resource: str = "*"
+    context: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def leading_keys(self) -> tuple[str, ...]:
+        """The partition keys of the items it is about."""
+        return tuple(self.context.get("dynamodb:LeadingKeys", ()))
+
+
+def allowing(document: Mapping[str, Any], asked: Asked) -> list[str]:
+    """The names of the statements that allow it; none: it is denied."""
+    return [s["Sid"] for s in document["Statement"] if _allows(s, asked)]
+
+
+def _allows(statement: Mapping[str, Any], asked: Asked) -> bool:
+    assert statement["Effect"] == "Allow"
+    assert statement.keys() <= {"Sid", "Effect", "Action", "Resource", "Condition"}
+    return (
+        asked.action in _list(statement["Action"])
+        and any(fnmatchcase(asked.resource, pattern) for pattern in _list(statement["Resource"]))
+        and all(
+            _holds(operator, key, _list(wanted), asked.context.get(key, ()))
+            for operator, keys in statement.get("Condition", {}).items()
+            for key, wanted in keys.items()
+        )
+    )
+
+
+def _holds(operator: str, key: str, wanted: Sequence[str], given: Sequence[str]) -> bool:
+    match operator:
+        case "StringEquals":
+            assert len(given) <= 1, f"{key} has one value"
+            return bool(given) and given[0] in wanted
+        case "ForAllValues:StringEquals":
+            return all(value in wanted for value in given)
+        case "ForAnyValue:StringEquals":
+            return any(value in wanted for value in given)
+        case "Null":
+            return (not given) == (wanted == ["true"])
+    raise AssertionError(f"condition operator {operator} is not known here")
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
