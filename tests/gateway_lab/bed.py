@@ -32,7 +32,7 @@ from registry.operators import NewPeer, OperatorRegistry
 from registry.store import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -40,6 +40,8 @@ MOTO_PORT = 5099
 INSTANCE = "i-0123456789abcdef0"
 GATEWAY, CLIENT, HOST = "gpx-gw", "gpx-c", "gpx-h"
 NAMESPACES = (CLIENT, GATEWAY, HOST, "gpx-g2")
+HOST_ADDRESS = "10.20.0.20"
+POOL = IPv4Network("100.96.0.0/16")
 SEED = "9b9f1f0e-8f57-4d5e-9df0-1a4b8a1a6c3e"
 
 
@@ -67,7 +69,9 @@ class Bed:
     exits: ExitStack
     agent: subprocess.Popen[bytes] | None = None
     moto: subprocess.Popen[bytes] | None = None
-    clients: dict[str, Any] = field(default_factory=dict)
+    moto_port: int = MOTO_PORT
+    """Where operators find AWS; the gateway has another way if a test gives it one."""
+    clients: dict[tuple[str, int], Any] = field(default_factory=dict)
 
     # ---------------------------------------------------------- processes
 
@@ -94,21 +98,24 @@ class Bed:
         self.exits.callback(kill, process)
         return process
 
-    def start_moto(self) -> None:
+    def start_moto(self, port: int = MOTO_PORT) -> None:
         """An empty AWS."""
-        command = (sys.executable, str(HERE / "moto_process.py"), str(MOTO_PORT))
+        self.moto_port = port
+        command = (sys.executable, str(HERE / "moto_process.py"), str(port))
         self.moto = self.spawn("moto", *command)
-        await_true("moto answers", lambda: self.get(MOTO_PORT, "/moto-api/data.json")[0] == 200)
+        await_true("moto answers", lambda: self.get(port, "/moto-api/data.json")[0] == 200)
 
     def stop_moto(self) -> None:
         """AWS is away from now on."""
         assert self.moto is not None
         kill(self.moto)
 
-    def start_agent(self) -> None:
-        """The agent, as after a boot or a restart."""
+    def start_agent(self, *, speed: float | None = None) -> None:
+        """The agent, as after a boot or a restart; with a clock that is `speed` times as fast."""
+        script = "agent_process.py" if speed is None else "hurried_agent_process.py"
+        how = () if speed is None else (str(speed),)
         self.agent = self.spawn(
-            "agent", sys.executable, str(HERE / "agent_process.py"), str(self.directory)
+            "agent", sys.executable, str(HERE / script), str(self.directory), *how
         )
 
     def stop_agent(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -168,23 +175,23 @@ class Bed:
     def aws(self, service: str) -> Generator[Any]:
         """A boto3 client, to be used inside the block."""
         with inside(GATEWAY):
-            if service not in self.clients:
+            key = service, self.moto_port
+            if key not in self.clients:
                 session = boto3.session.Session(
                     aws_access_key_id="testing",
                     aws_secret_access_key="testing",
                     region_name="eu-west-1",
                 )
-                url = f"http://127.0.0.1:{MOTO_PORT}"
+                url = f"http://127.0.0.1:{self.moto_port}"
                 config = Config(retries={"total_max_attempts": 1}, proxies={})
-                self.clients[service] = session.client(service, endpoint_url=url, config=config)
-            yield self.clients[service]
+                self.clients[key] = session.client(service, endpoint_url=url, config=config)
+            yield self.clients[key]
 
     def control(self, *generations: int) -> None:
         """Write the control item, as the Pulumi program does."""
         networks = (IPv4Network("10.20.0.0/16"),)
-        pool = IPv4Network("100.96.0.0/16")
         with self.aws("dynamodb") as dynamodb:
-            control = Control(generations, 51820, networks, (), pool)
+            control = Control(generations, 51820, networks, (), POOL)
             dynamodb.put_item(TableName="registry", Item=control.to_item())
 
     def add_peer(
@@ -222,8 +229,14 @@ class Bed:
             dynamodb.put_item(TableName="registry", Item={**GENERATION_KEY, **after.to_item()})
         return number
 
-    def create_cloud(self) -> None:
-        """The table, the empty secret, and what the launch template tells the gateway."""
+    def saved(self) -> list[Any]:
+        """All that is in the registry."""
+        with self.aws("dynamodb") as dynamodb:
+            pages = dynamodb.get_paginator("scan").paginate(TableName="registry")
+            return [item for page in pages for item in page["Items"]]
+
+    def create_table(self, items: Sequence[Any] = ()) -> None:
+        """The registry, with what was saved of it."""
         with self.aws("dynamodb") as dynamodb:
             dynamodb.create_table(
                 TableName="registry",
@@ -236,6 +249,12 @@ class Bed:
                     {"AttributeName": "sk", "KeyType": "RANGE"},
                 ],
             )
+            for item in items:
+                dynamodb.put_item(TableName="registry", Item=item)
+
+    def create_cloud(self) -> None:
+        """The table, the empty secret, and what the launch template tells the gateway."""
+        self.create_table()
         with self.aws("secretsmanager") as secrets:
             arn = secrets.create_secret(Name="server-key")["ARN"]
         document = {
@@ -273,6 +292,26 @@ class Bed:
             run([*exec_, "wg", "set", "wgc", "peer", other, "remove"])
         peer = ["peer", server_key, "endpoint", f"198.51.100.1:{port}"]
         run([*exec_, "wg", "set", "wgc", *peer, "allowed-ips", "0.0.0.0/0"])
+
+
+def keypair(directory: Path, name: str) -> tuple[Path, str]:
+    """A client's private key file and its public key."""
+    private = run(["wg", "genkey"]).stdout
+    path = directory / f"{name}.key"
+    path.write_text(private)
+    path.chmod(0o600)
+    return path, run(["wg", "pubkey"], stdin=private).stdout.strip()
+
+
+def let_in(bed: Bed, name: str = "alice", port: int = 51820) -> tuple[str, str]:
+    """A peer with a tunnel that works: its public key and address."""
+    path, public = keypair(bed.directory, name)
+    address = bed.add_peer(name, public, POOL)
+    slot = port - 51820
+    await_true("the peer", lambda: public in bed.wg("show", f"wg{slot}", "peers"))
+    bed.connect(address, bed.wg("show", f"wg{slot}", "public-key"), path, port)
+    await_true("a ping through the tunnel", lambda: bed.ping(HOST_ADDRESS))
+    return public, address
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

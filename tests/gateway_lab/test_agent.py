@@ -7,11 +7,23 @@ import signal
 import socket
 import sys
 import time
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from gateway_lab.bed import CLIENT, GATEWAY, HOST, MOTO_PORT, Bed, await_true, kill, standing
+from gateway_lab.bed import (
+    CLIENT,
+    GATEWAY,
+    HOST,
+    HOST_ADDRESS,
+    MOTO_PORT,
+    POOL,
+    Bed,
+    await_true,
+    keypair,
+    kill,
+    let_in,
+    standing,
+)
 
 from effects import run
 from lab.netns import inside
@@ -22,9 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import Popen
 
-POOL = IPv4Network("100.96.0.0/16")
-HOST_ADDRESS = "10.20.0.20"
-
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 
@@ -34,26 +43,6 @@ def bed(tmp_path: Path) -> Iterator[Bed]:
     with standing(tmp_path) as ready:
         ready.control(7)
         yield ready
-
-
-def keypair(directory: Path, name: str) -> tuple[Path, str]:
-    """A client's private key file and its public key."""
-    private = run(["wg", "genkey"]).stdout
-    path = directory / f"{name}.key"
-    path.write_text(private)
-    path.chmod(0o600)
-    return path, run(["wg", "pubkey"], stdin=private).stdout.strip()
-
-
-def let_in(bed: Bed, name: str = "alice", port: int = 51820) -> tuple[str, str]:
-    """A peer with a tunnel that works: its public key and address."""
-    path, public = keypair(bed.directory, name)
-    address = bed.add_peer(name, public, POOL)
-    slot = port - 51820
-    await_true("the peer", lambda: public in bed.wg("show", f"wg{slot}", "peers"))
-    bed.connect(address, bed.wg("show", f"wg{slot}", "public-key"), path, port)
-    await_true("a ping through the tunnel", lambda: bed.ping(HOST_ADDRESS))
-    return public, address
 
 
 def on_gateway(*command: str) -> str:
