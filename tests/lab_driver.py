@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from registry import environment
 from registry.store import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "10.20.32.10"
@@ -63,6 +65,38 @@ class LabDriver:
             return self.on(client, "ping", "-c", "1", "-W", "1", HOST, check=False).status == 0
 
         eventually(f"the private host answers {client}", reply, within=within)
+
+    def replies(self, client: str, seconds: int) -> list[float]:
+        """Ping the private host from a client; when the answers came, in epoch seconds."""
+        command = ["ping", "-D", "-i", "0.05", "-w", str(seconds), HOST]
+        ping = self.on(client, *command, timeout=seconds + 30, check=False)
+        times = re.findall(r"^\[([\d.]+)\] \d+ bytes from", ping.stdout, re.MULTILINE)
+        return [float(at) for at in times]
+
+    def serving(self, client: str) -> str:
+        """Instance id of the gateway that a client last shook hands with."""
+        key = self.on(client, "wg", "show", "all", "public-key").stdout.split()[1]
+        shook = {}
+        for gateway in self.gateways():
+            lines = self.on(gateway, "wg", "show", "all", "latest-handshakes").stdout.splitlines()
+            shook[gateway] = max(
+                (int(at) for _, of, at in map(str.split, lines) if of == key), default=0
+            )
+        assert any(shook.values()), f"{client} has no session"
+        return max(shook, key=lambda gateway: shook[gateway])
+
+    @contextmanager
+    def cutting(self, gateway: str) -> Generator[Callable[[str], object]]:
+        """Drop what a gateway sends to somewhere: the function takes nft's words for where.
+
+        Mended at the end, if the gateway is still there. The agent owns no table but its own.
+        """
+        table, chain = "inet severed", "{ type filter hook output priority 0 ; }"
+        self.on(gateway, "nft", f"add table {table} ; add chain {table} out {chain}")
+        try:
+            yield lambda where: self.on(gateway, "nft", f"add rule {table} out {where} drop")
+        finally:
+            self.on(gateway, "nft", f"delete table {table}", check=False)
 
     def status(self) -> dict[str, Any]:
         """`scripts/lab status --json`."""

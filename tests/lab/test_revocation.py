@@ -17,14 +17,6 @@ PROMISE = 5.0
 """Seconds from the command to the revoked peer's last packet."""
 
 
-def replies(lab: LabDriver, client: str, seconds: int) -> list[float]:
-    """When the private host's answers came; epoch seconds."""
-    ping = lab.on(client, "ping", "-D", "-i", "0.05", "-w", str(seconds), HOST, check=False)
-    return [
-        float(at) for at in re.findall(r"^\[([\d.]+)\] \d+ bytes from", ping.stdout, re.MULTILINE)
-    ]
-
-
 @pytest.mark.timeout(180)
 def test_a_revocation_is_confirmed_by_every_gateway_within_seconds(lab: LabDriver) -> None:
     gateways = lab.both_healthy()
@@ -32,8 +24,8 @@ def test_a_revocation_is_confirmed_by_every_gateway_within_seconds(lab: LabDrive
     for client in ("alice", "erin"):
         lab.answered(client)
     with ThreadPoolExecutor() as pool:
-        erin = pool.submit(replies, lab, "erin", 14)
-        alice = pool.submit(replies, lab, "alice", 14)
+        erin = pool.submit(lab.replies, "erin", 14)
+        alice = pool.submit(lab.replies, "alice", 14)
         lab.on("alice", "ping", "-c", "3", HOST)  # two seconds, in which both streams are flowing
         began = time.time()
         told = json.loads(lab.peers("revoke", "erin", "--json").stdout)
