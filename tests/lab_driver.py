@@ -87,16 +87,25 @@ class LabDriver:
 
     @contextmanager
     def cutting(self, gateway: str) -> Generator[Callable[[str], object]]:
-        """Drop what a gateway sends to somewhere: the function takes nft's words for where.
+        """Drop what a gateway sends and gets: the function takes nft's words for which packets.
 
         Mended at the end, if the gateway is still there. The agent owns no table but its own.
         """
-        table, chain = "inet severed", "{ type filter hook output priority 0 ; }"
-        self.on(gateway, "nft", f"add table {table} ; add chain {table} out {chain}")
+        table = "inet severed"
+
+        def nft(*commands: str, check: bool = True) -> None:
+            self.on(gateway, "nft", " ; ".join(commands), check=check)
+
+        def drop(which: str) -> None:
+            nft(*(f"add rule {table} {hook} {which} drop" for hook in ("input", "output")))
+
+        base = "{{ type filter hook {0} priority 0 ; }}"
+        chains = [f"add chain {table} {hook} {base.format(hook)}" for hook in ("input", "output")]
+        nft(f"add table {table}", *chains)
         try:
-            yield lambda where: self.on(gateway, "nft", f"add rule {table} out {where} drop")
+            yield drop
         finally:
-            self.on(gateway, "nft", f"delete table {table}", check=False)
+            nft(f"delete table {table}", check=False)
 
     def status(self) -> dict[str, Any]:
         """`scripts/lab status --json`."""

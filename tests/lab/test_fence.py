@@ -12,7 +12,7 @@ from lab_driver import LabDriver, eventually
 from effects import run
 
 AWS = "ip daddr 169.254.170.2"
-"""Of all that a machine asks of AWS, DynamoDB included."""
+"""All that a machine asks of AWS in the lab, DynamoDB included."""
 
 GOSSIP = "udp dport 9588"
 
