@@ -76,7 +76,7 @@ def preflight(stack_file: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
-def alone(what: str) -> Generator[None]:
+def alone(what: str, program: str = "scripts/lab ") -> Generator[None]:
     """Be the only command that changes the lab. Raises `Refusal` naming the one that does."""
     paths.root().mkdir(mode=0o700, parents=True, exist_ok=True)
     # Not removed at the end: whoever opened it before would lock a file nobody else can see
@@ -88,7 +88,7 @@ def alone(what: str) -> Generator[None]:
             holder = lock.read().strip() or "another command"
             raise Refusal("lab", f"{holder} is at work", "wait until it has ended") from None
         lock.truncate(0)
-        lock.write(f"scripts/lab {what} (pid {os.getpid()})\n")
+        lock.write(f"{program}{what} (pid {os.getpid()})\n")
         lock.flush()
         try:
             yield

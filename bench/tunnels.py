@@ -1,0 +1,185 @@
+"""WireGuard clients in the lab, many at once, each with a source port for every gateway.
+
+A client is what `scripts/lab client` makes: a namespace behind the NAT and `wg-quick` with the
+config that `scripts/peers add` would write. Two things are a bench's own: its source port is chosen
+so that the load balancer's hash sends it to the wanted gateway, and `rekey` gives the same client
+another peer's key, address and port, which takes a hundredth of a new client's time.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from bench.command import NotMeasured
+from bench.initiation import Identity
+from client import config
+from effects import write_atomic
+from lab import clients, edge, netns
+from registry.operators import NewPeer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from commands.stacks import Stack
+    from registry.items import Peer
+
+PORTS = range(20000, 20064)
+"""Source ports to choose from: with two gateways each has half of them, more or less."""
+
+LOOKS = 20
+"""At the load balancer's flows, for a packet that is under way."""
+
+_REPLY_SOURCE = re.compile(r"src=(\S+)")
+
+
+@dataclass
+class Client:
+    """A client of the bench and the peer it is now."""
+
+    tunnel: clients.Tunnel
+    ports: Mapping[IPv4Address, int]
+    """Private address of a gateway -> source port whose flow goes there."""
+    peer: Peer
+    identity: Identity
+    gateway: IPv4Address = field(default=IPv4Address(0))
+    """Where its flow goes now."""
+
+    @property
+    def name(self) -> str:
+        """The client's; its peer's name is another matter."""
+        return self.tunnel.client.name
+
+    @property
+    def namespace(self) -> str:
+        """Where its programs run."""
+        return self.tunnel.client.namespace
+
+
+@dataclass(frozen=True)
+class Server:
+    """What clients dial."""
+
+    address: str
+    port: int
+    public_key: str
+    generation: int
+
+
+def server(stack: Stack) -> Server:
+    """The load balancer's first address, and the key that new configs name."""
+    generation, public_key = stack.server_key()
+    address = str(stack.environment.addresses[0])
+    port = config.endpoint_port(stack.environment.port, generation)
+    return Server(address, port, public_key, generation)
+
+
+def add_peer(stack: Stack, name: str, *, expires: int | None = None) -> tuple[Peer, Identity]:
+    """Let a new peer in, without a command of its own: who adds is not what is measured."""
+    identity = Identity.new()
+    new = NewPeer(name, identity.public_text, owner="bench", expires=expires)
+    pool = stack.environment.client_pool
+    return stack.registry.add_peer(new, pool=pool, caller=stack.caller), identity
+
+
+def create(
+    stack: Stack, to: Server, name: str, gateways: Collection[IPv4Address], at: IPv4Address
+) -> Client:
+    """A client with a tunnel through the gateway `at`; its peer is added, and need not be known."""
+    place = edge.create_client(name)
+    ports = find_ports(place, to, gateways)
+    peer, identity = add_peer(stack, name)
+    made = config.tunnel(
+        stack.environment, peer, key_generation=to.generation, server_public_key=to.public_key
+    )
+    tunnel = clients.Tunnel(place, clients.config_file(name))
+    tunnel.config.parent.mkdir(mode=0o700, exist_ok=True)
+    text = config.render(made, identity.private_text, comments=False)
+    text = text.replace("[Interface]\n", f"[Interface]\nListenPort = {ports[at]}\n")
+    text = text.replace(f"Endpoint = {made.endpoint}:", f"Endpoint = {to.address}:")
+    write_atomic(tunnel.config, text, mode=0o600)
+    tunnel.run(["wg-quick", "up", str(tunnel.config)])
+    return Client(tunnel, ports, peer, identity, at)
+
+
+def delete(client: Client) -> None:
+    """End a client and forget its config. Its peer is the caller's to revoke."""
+    clients.down(client.name)
+    client.tunnel.config.unlink(missing_ok=True)
+
+
+def rekey(
+    client: Client,
+    to: Server,
+    peer: Peer,
+    identity: Identity,
+    at: IPv4Address,
+    *,
+    dial: bool = True,
+) -> None:
+    """Let the client be another peer from now on, through the gateway `at`; as if just started.
+
+    Without `dial` it knows no server yet: nothing leaves it before the next `rekey`.
+    """
+    name, link = client.tunnel.interface, client.namespace
+    if peer.address != client.peer.address:
+        # The new one first: with the last address the kernel takes the routes away too
+        netns.ip(link, "address", "replace", f"{peer.address}/32", "dev", name)
+        netns.ip(link, "address", "delete", f"{client.peer.address}/32", "dev", name)
+    lines = [
+        "[Interface]",
+        f"PrivateKey = {identity.private_text}",
+        f"ListenPort = {client.ports[at]}",
+    ]
+    if dial:
+        lines += [
+            "[Peer]",
+            f"PublicKey = {to.public_key}",
+            "AllowedIPs = 0.0.0.0/0",
+            f"Endpoint = {to.address}:{to.port}",
+        ]
+    # Replaces the server's entry too, and with it every timer of a handshake that failed before
+    client.tunnel.run(["wg", "setconf", name, "/dev/stdin"], stdin="\n".join([*lines, ""]))
+    client.peer, client.identity, client.gateway = peer, identity, at
+
+
+def find_ports(
+    place: edge.Client, to: Server, gateways: Collection[IPv4Address]
+) -> dict[IPv4Address, int]:
+    """A source port for each gateway. Raises `NotMeasured` if the hash leaves one out."""
+    found: dict[IPv4Address, int] = {}
+    for port in PORTS:
+        gateway = _lands_on(place, to, port)
+        if gateway is not None and gateway in gateways:
+            found.setdefault(gateway, port)
+        if len(found) == len(gateways):
+            return found
+    missing = ", ".join(str(one) for one in gateways if one not in found)
+    raise NotMeasured(f"none of {len(PORTS)} source ports of {place.name} leads to {missing}")
+
+
+def _lands_on(place: edge.Client, to: Server, port: int) -> IPv4Address | None:
+    """Where the load balancer sends a flow from that port: asked by a packet that says nothing."""
+    with netns.inside(place.namespace):
+        plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with plug:
+        plug.bind(("0.0.0.0", port))  # noqa: S104 - in the client's namespace
+        plug.sendto(b"\0", (to.address, to.port))
+    flow = ["-s", str(place.own_public_address), "--sport", str(port), "--dport", str(to.port)]
+    for _ in range(LOOKS):
+        listing = netns.run_in(edge.BALANCER, ["conntrack", "-L", "-p", "udp", *flow], check=False)
+        found = reply_source(listing.stdout)
+        if found is not None:
+            return found
+        time.sleep(0.01)
+    return None
+
+
+def reply_source(line: str) -> IPv4Address | None:
+    """Who answers a flow, by `conntrack -L`: the second `src=` of its line."""
+    sources = _REPLY_SOURCE.findall(line)
+    return IPv4Address(sources[1]) if len(sources) > 1 else None
