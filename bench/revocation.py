@@ -5,9 +5,9 @@ A victim is a WireGuard client that pings the private host every 10 ms through o
 it the same key knocks at the other gateway, a handshake every 50 ms (bench/knocking.py): a key has
 one session in a well-kept pair, so what the other gateway would still admit is asked that way. Who
 has the session takes turns. A sample is one `scripts/peers revoke`, from the start of its process
-to the later of the last ping answered and the last knock answered. Two commands run at once, each for
-a victim of its own; they wait for each other's transactions and for the processor, so the samples
-are not shorter for it.
+to the later of the last ping answered and the last knock answered. Two commands run at once, each
+for a victim of its own; they wait for each other's transactions and for the processor, so the
+samples are not shorter for it.
 
 Others ping every 10 ms all the while; a ping of theirs that is never answered is lost. Expiry is
 measured in the same way, from the expiry's instant, with the cloud as it is and with it stopped.
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from bench import filling, tunnels
 from bench.command import NotMeasured, parser, positive, run
 from bench.ground import Ground, standing, surroundings
-from bench.knocking import EVERY, Door, Knocker
+from bench.knocking import EVERY, Knocker
 from bench.report import Report, percentile
 from bench.traffic import Flow, Traffic
 from effects import Failed
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address
 
     from bench.command import Say
+    from bench.knocking import Door
     from bench.tunnels import Client, Server
 
 PING_EVERY = 0.01
@@ -148,11 +149,7 @@ class Scene:
 
     def _victim(self, number: int) -> Victim:
         client = self._client(f"victim{number}", number)
-        endpoint = (self.server.address, self.server.port)
-        doors = {
-            gateway: Door(client.namespace, port, endpoint, self.server.public_key)
-            for gateway, port in client.ports.items()
-        }
+        doors = tunnels.doors(client.tunnel.client, self.server, client.ports)
         return Victim(client, doors, doors[client.gateway])
 
     def enliven(self, expires: int | None = None) -> None:

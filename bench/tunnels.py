@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from bench.command import NotMeasured
 from bench.initiation import Identity
+from bench.knocking import Door
 from client import config
 from effects import write_atomic
 from lab import clients, edge, netns
@@ -112,20 +113,12 @@ def delete(client: Client) -> None:
     client.tunnel.config.unlink(missing_ok=True)
 
 
-def rekey(
-    client: Client,
-    to: Server,
-    peer: Peer,
-    identity: Identity,
-    at: IPv4Address,
-    *,
-    dial: bool = True,
-) -> None:
-    """Let the client be another peer from now on, through the gateway `at`; as if just started.
-
-    Without `dial` it knows no server yet: nothing leaves it before the next `rekey`.
-    """
+def rekey(client: Client, to: Server, peer: Peer, identity: Identity, at: IPv4Address) -> None:
+    """Let the client be another peer from now on, through the gateway `at`; as if just started."""
     name, link = client.tunnel.interface, client.namespace
+    # Or its next packet, between the new key and the new entry, begins a handshake that the entry
+    # does not know of, and for which the gateway ignores the entry's own: five seconds' silence
+    client.tunnel.run(["wg", "set", name, "peer", to.public_key, "remove"])
     if peer.address != client.peer.address:
         # The new one first: with the last address the kernel takes the routes away too
         netns.ip(link, "address", "replace", f"{peer.address}/32", "dev", name)
@@ -134,17 +127,24 @@ def rekey(
         "[Interface]",
         f"PrivateKey = {identity.private_text}",
         f"ListenPort = {client.ports[at]}",
+        "[Peer]",
+        f"PublicKey = {to.public_key}",
+        "AllowedIPs = 0.0.0.0/0",
+        f"Endpoint = {to.address}:{to.port}",
     ]
-    if dial:
-        lines += [
-            "[Peer]",
-            f"PublicKey = {to.public_key}",
-            "AllowedIPs = 0.0.0.0/0",
-            f"Endpoint = {to.address}:{to.port}",
-        ]
-    # Replaces the server's entry too, and with it every timer of a handshake that failed before
     client.tunnel.run(["wg", "setconf", name, "/dev/stdin"], stdin="\n".join([*lines, ""]))
     client.peer, client.identity, client.gateway = peer, identity, at
+
+
+def doors(
+    place: edge.Client, to: Server, ports: Mapping[IPv4Address, int]
+) -> dict[IPv4Address, Door]:
+    """What is knocked at, for each gateway, from a client's place."""
+    endpoint = (to.address, to.port)
+    return {
+        gateway: Door(place.namespace, port, endpoint, to.public_key)
+        for gateway, port in ports.items()
+    }
 
 
 def find_ports(
