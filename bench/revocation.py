@@ -59,7 +59,7 @@ EXPIRES_AFTER = 10.0
 LIVE_BEFORE = 2.0
 """Seconds before the end by which all have to be, or the round is void."""
 VOID_ROUNDS = 5
-ROUNDS = 3
+ROUNDS = 2
 """Of expiries, with the cloud and without it; each has all victims."""
 
 LIVE_WITHIN = 15.0
@@ -380,7 +380,7 @@ def main(argv: Sequence[str]) -> int:
         "--peers", type=positive, default=MANY, help="in the registry, of the many; default 10000"
     )
     options.add_argument(
-        "--rounds", type=positive, default=ROUNDS, help="of expiries of each kind; default 3"
+        "--rounds", type=positive, default=ROUNDS, help="of expiries of each kind; default 2"
     )
     return run(options, measure, argv)
 
