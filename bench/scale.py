@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What 10,000 peers cost: a boot, one more peer, memory, processor and reads when nothing happens.
 
-boot_to_applied: a gateway loses its power, Auto Scaling puts another in its place; from the moment
-the new one has `wg0` until its own item in the registry says that all is applied.
+boot_to_applied: a gateway's instance is terminated, Auto Scaling puts another in its place; from the
+moment the new one has `wg0` until its own item in the registry says that all is applied.
 add_to_usable: from the start of `scripts/peers add --public-key` until the private host answers a
 ping of a client with that key, where both gateways have answered a handshake with it before (so
 the slower one counts); the client is told its address when the command has ended.
@@ -77,9 +77,9 @@ def boots(ground: Ground, count: int) -> list[dict[str, Any]]:
     for number in range(count):
         there = set(ground.gateways())
         victim = sorted(there)[number % len(there)]
-        ground.say(f"{victim} loses its power")
+        ground.say(f"{victim} is terminated")
         began = time.monotonic()
-        machine.power_off(victim, machine.CUT)
+        ground.stack.cloud.client("ec2").terminate_instances(InstanceIds=[victim])
         new = _await("a new gateway", lambda there=there: _new_machine(there), BOOT_LIMIT)
         place = machine.namespace(new)
         _await(f"wg0 on {new}", lambda place=place: _has_wg0(place), BOOT_LIMIT)
@@ -97,10 +97,16 @@ def boots(ground: Ground, count: int) -> list[dict[str, Any]]:
         seconds = time.monotonic() - up
         ground.say(f"{new}: applied {seconds:.1f} s after wg0 was up")
         samples.append(
-            {"kind": "boot", "gateway": new, "seconds": seconds, "power_to_wg0": up - began}
+            {"kind": "boot", "gateway": new, "seconds": seconds, "terminated_to_wg0": up - began}
         )
         session.await_healthy(lambda _: None, BOOT_LIMIT)
+        # Who is leaving is still asked to confirm changes
+        _await(f"{victim} is gone", lambda gone=victim: _gone(ground, gone), BOOT_LIMIT, every=0.5)
     return samples
+
+
+def _gone(ground: Ground, gateway: str) -> bool:
+    return all(one.instance_id != gateway for one in ground.stack.fleet.group().members)
 
 
 def _new_machine(there: set[str]) -> str:
