@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import signal
+import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.command import Say
+    from effects import Ran
     from registry.items import Head
 
 WELL_LIMIT = 30.0
@@ -36,6 +38,9 @@ WELL_LIMIT = 30.0
 
 APPLIED_LIMIT = 120.0
 """Seconds for every gateway to apply what a bench has written, thousands of peers included."""
+
+
+COMMAND_LIMIT = 60.0
 
 
 @dataclass
@@ -146,6 +151,13 @@ def _end(ours: bool, say: Say) -> None:
     left = session.clear()
     if left:
         say(f"still there: {', '.join(left)}")
+
+
+def operators_command(name: str, *words: str, check: bool = True) -> Ran:
+    """One of the operator's commands on the lab's stack, as a process of its own."""
+    command = [sys.executable, str(paths.CHECKOUT / "scripts" / name), "--stack", LAB, *words]
+    env = process.mark(f"bench-{name}-{words[0]}")
+    return run(command, timeout=COMMAND_LIMIT, check=check, env=env)
 
 
 def surroundings(ground: Ground) -> Mapping[str, Any]:

@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench import filling, tunnels
 from bench.command import NotMeasured, parser, positive, run
-from bench.ground import Ground, standing, surroundings
+from bench.ground import Ground, operators_command, standing, surroundings
 from bench.knocking import EVERY, Knocker
 from bench.report import Report, percentile
 from bench.traffic import Flow, Traffic
 from effects import Failed
-from effects import run as run_command
-from lab import paths, process
+from lab import process
 
 if TYPE_CHECKING:
     import argparse
@@ -73,8 +72,6 @@ SILENT_FOR = 1.0
 SILENT_WITHIN = 30.0
 SETTLE = 2.0
 """Seconds after which a ping that has no answer is lost."""
-
-PEERS_LIMIT = 60.0
 
 
 @dataclass
@@ -139,13 +136,9 @@ class Scene:
         at = self._addresses[number % len(self._addresses)]
         made = tunnels.create(self.stack, self.server, name, self._addresses, at)
         # As it is then: a victim ends as another peer than it began as
-        self.ground.undo(lambda: self._revoked(made.peer.name))
+        self.ground.undo(lambda: tunnels.drop_peer(self.stack, made.peer.name))
         self.ground.undo(tunnels.delete, made)
         return made
-
-    def _revoked(self, name: str) -> None:
-        if self.stack.registry.peer(name) is not None:
-            self.stack.registry.revoke_peer(name, caller=self.stack.caller)
 
     def _victim(self, number: int) -> Victim:
         client = self._client(f"victim{number}", number)
@@ -157,7 +150,7 @@ class Scene:
         fresh = []
         for victim in self.victims:
             self._count += 1
-            self._revoked(victim.client.peer.name)
+            tunnels.drop_peer(self.stack, victim.client.peer.name)
             name = f"bench-{self._tag}-{self._count}"
             fresh.append((victim, *tunnels.add_peer(self.stack, name, expires=expires)))
         applied = self.ground.await_applied()
@@ -217,14 +210,8 @@ class Scene:
 
 def revoke(name: str) -> tuple[float, dict[str, Any]]:
     """One command: when it began, and what came of it."""
-    command = [sys.executable, str(paths.CHECKOUT / "scripts" / "peers"), "--stack", "lab"]
     began = time.monotonic()
-    done = run_command(
-        [*command, "revoke", name, "--json"],
-        timeout=PEERS_LIMIT,
-        check=False,
-        env=process.mark(f"bench-revoke-{name}"),
-    )
+    done = operators_command("peers", "revoke", name, "--json", check=False)
     try:
         told = json.loads(done.stdout)
         return began, {
@@ -233,7 +220,7 @@ def revoke(name: str) -> tuple[float, dict[str, Any]]:
             "confirmed_by": {one["id"]: one["seconds"] for one in told["gateways"]},
         }
     except (ValueError, KeyError, TypeError) as err:
-        raise Failed(command, done.status, done.stderr) from err
+        raise Failed(["peers", "revoke", name], done.status, done.stderr) from err
 
 
 def revocations(scene: Scene, peers: int, wanted: int) -> list[dict[str, Any]]:

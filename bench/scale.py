@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What 10,000 peers cost: a boot, one more peer, memory, processor and reads when nothing happens.
 
-boot_to_applied: a gateway's instance is terminated, Auto Scaling puts another in its place; from the
-moment the new one has `wg0` until its own item in the registry says that all is applied.
+boot_to_applied: a gateway's instance is terminated, Auto Scaling puts another in its place; from
+the moment the new one has `wg0` until its own item in the registry says that all is applied.
 add_to_usable: from the start of `scripts/peers add --public-key` until the private host answers a
 ping of a client with that key, where both gateways have answered a handshake with it before (so
 the slower one counts); the client is told its address when the command has ended.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import filling, tunnels
 from bench.command import NotMeasured, parser, positive, run
-from bench.ground import Ground, standing, surroundings
+from bench.ground import Ground, operators_command, standing, surroundings
 from bench.initiation import Identity
 from bench.knocking import Knocker
 from bench.reads import Sizes, units
@@ -35,7 +35,7 @@ from bench.tap import Tap
 from bench.traffic import Flow, Traffic
 from effects import run as run_command
 from gateway.registry_watch import FULL_EVERY
-from lab import edge, machine, netns, paths, process, session
+from lab import edge, machine, netns, process, session
 
 if TYPE_CHECKING:
     import argparse
@@ -57,7 +57,6 @@ APPLIED_LIMIT = 120.0
 READING_LIMIT = 60.0
 QUIET = 3.0
 """Seconds without a page after which a full reading is over."""
-ADD_LIMIT = 60.0
 USABLE_LIMIT = 30.0
 PING_EVERY = 0.01
 BREATH = 0.03
@@ -143,7 +142,7 @@ def adds(ground: Ground, exits: ExitStack, count: int) -> list[dict[str, Any]]:
     order = list(doors)
     client = tunnels.create(ground.stack, server, "added", order, order[0])
     names = [client.peer.name]
-    ground.undo(lambda: [_revoke(ground, name) for name in names])
+    ground.undo(lambda: [tunnels.drop_peer(ground.stack, name) for name in names])
     ground.undo(tunnels.delete, client)
     ground.await_applied()
     flow = Flow(client.name, client.namespace, str(ground.host), PING_EVERY)
@@ -157,7 +156,7 @@ def adds(ground: Ground, exits: ExitStack, count: int) -> list[dict[str, Any]]:
             knocker.knock(door, identity)
         names.append(name)
         began = time.monotonic()
-        _add(name, identity.public_text)
+        operators_command("peers", "add", name, "--public-key", identity.public_text, "--json")
         command = time.monotonic() - began
         process.await_condition(
             "both gateways admit the new key",
@@ -190,18 +189,6 @@ def adds(ground: Ground, exits: ExitStack, count: int) -> list[dict[str, Any]]:
         )
         ground.say(f"{name}: usable after {answered - began:.2f} s, its command {command:.2f} s")
     return samples
-
-
-def _add(name: str, public_key: str) -> None:
-    scripts = paths.CHECKOUT / "scripts"
-    command = [sys.executable, str(scripts / "peers"), "--stack", "lab", "add", name]
-    env = process.mark(f"bench-add-{name}")
-    run_command([*command, "--public-key", public_key, "--json"], timeout=ADD_LIMIT, env=env)
-
-
-def _revoke(ground: Ground, name: str) -> None:
-    if ground.stack.registry.peer(name) is not None:
-        ground.stack.registry.revoke_peer(name, caller=ground.stack.caller)
 
 
 # ------------------------------------------------------------------ idleness

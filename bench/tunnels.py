@@ -87,6 +87,12 @@ def add_peer(stack: Stack, name: str, *, expires: int | None = None) -> tuple[Pe
     return stack.registry.add_peer(new, pool=pool, caller=stack.caller), identity
 
 
+def drop_peer(stack: Stack, name: str) -> None:
+    """Revoke a peer if it is still there."""
+    if stack.registry.peer(name) is not None:
+        stack.registry.revoke_peer(name, caller=stack.caller)
+
+
 def create(
     stack: Stack, to: Server, name: str, gateways: Collection[IPv4Address], at: IPv4Address
 ) -> Client:

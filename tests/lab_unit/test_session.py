@@ -99,6 +99,15 @@ def test_two_commands_at_once_are_refused_and_the_first_is_named() -> None:
         pass
 
 
+def test_who_is_at_work_is_named_also_when_it_is_not_a_lab_command() -> None:
+    with (
+        session.alone("bench/x.py", program=""),
+        pytest.raises(Refusal, match=r"lab: bench/x.py \(pid \d+\) is at work"),
+        session.alone("down"),
+    ):
+        pass
+
+
 def test_a_run_that_never_was_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

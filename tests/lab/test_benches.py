@@ -1,0 +1,131 @@
+"""The benches measure what they say in a lab that runs, and leave it as it was."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab_driver import ROOT, LabDriver, eventually
+
+from lab import paths, process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.long
+
+
+def bench(name: str, *words: str) -> list[str]:
+    return [sys.executable, str(ROOT / "bench" / f"{name}.py"), "--json", *words]
+
+
+def traces(lab: LabDriver) -> dict[str, Any]:
+    """What a bench must not leave behind."""
+    return {
+        "clients": {one["name"]: one["up"] for one in lab.status()["clients"]},
+        "peers": sorted(one.name for one in lab.registry.peers()[0]),
+        "senders": [one.pid for one in process.strays() if one.name.startswith("bench-")],
+        "configs": sorted(path.name for path in (paths.run() / "clients").glob("*.conf")),
+    }
+
+
+@contextmanager
+def as_it_was(lab: LabDriver) -> Iterator[None]:
+    lab.both_healthy()
+    before = traces(lab)
+    yield
+    assert traces(lab) == before
+    lab.both_healthy()
+    lab.answered("alice")
+
+
+def measured(name: str, *words: str) -> dict[str, Any]:
+    done = subprocess.run(  # noqa: S603
+        bench(name, *words), capture_output=True, text=True, timeout=550, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report.keys() == {"bench", "figures", "conditions", "samples"}
+    assert report["bench"] == name
+    return report
+
+
+@pytest.mark.timeout(600)
+def test_revocation_measures_both_gateways_and_expiry_without_the_cloud(lab: LabDriver) -> None:
+    with as_it_was(lab):
+        report = measured("revocation", "--samples", "5", "--peers", "200", "--rounds", "1")
+    figures, samples = report["figures"], report["samples"]
+    assert {"p50_10", "p50_10000", "others_lost", "expiry_late_max"} <= figures.keys()
+    assert "p99_10" not in figures, "five samples have none"
+    revoked = [sample for sample in samples if sample["kind"] == "revocation"]
+    assert {sample["ping_gateway"] for sample in revoked} == {
+        sample["knock_gateway"] for sample in revoked
+    }
+    assert all(sample["confirmed"] and sample["seconds"] > 0 for sample in revoked)
+    assert figures["others_lost"] == 0
+    assert figures["others_sent"] > 1000
+    assert {one["cloud"] for one in samples if one["kind"] == "expiry"} == {True, False}
+    assert figures["passed_after_confirmation_10"] == 0
+
+
+@pytest.mark.timeout(600)
+def test_scale_measures_a_boot_an_addition_and_an_idle_agent(lab: LabDriver) -> None:
+    with as_it_was(lab):
+        report = measured(
+            *("scale", "--peers", "1500", "--boots", "1", "--adds", "2", "--idle", "10")
+        )
+    figures = report["figures"]
+    wanted = {"boot_to_applied", "add_to_usable", "agent_rss_mb", "agent_idle_cpu_percent"}
+    assert {*wanted, "idle_read_units_per_second"} <= figures.keys()
+    assert figures["agent_rss_mb"] > 5
+    assert figures["add_to_usable"] > figures["add_command_p50"] / 2
+    idle = [sample for sample in report["samples"] if sample["kind"] == "idle"]
+    assert len(idle) == 2, "each gateway"
+    assert all(sample["calls"]["BatchGetItem"] >= 5 for sample in idle)
+
+
+@pytest.mark.timeout(200)
+def test_a_bench_that_is_interrupted_leaves_nothing_behind(lab: LabDriver) -> None:
+    with (
+        as_it_was(lab),
+        subprocess.Popen(bench("revocation"), stderr=subprocess.PIPE, text=True) as running,  # noqa: S603
+    ):
+        assert running.stderr is not None
+        lines = iter(running.stderr.readline, "")
+        assert any("are live" in line for line in lines), "or there would be nothing to undo"
+        refused = subprocess.run(  # noqa: S603
+            bench("scale"), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert refused.returncode == 2
+        assert f"bench/revocation.py (pid {running.pid}) is at work" in refused.stderr
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=90) == 130
+
+
+@pytest.mark.timeout(200)
+def test_the_cloud_goes_on_after_a_bench_that_was_interrupted_while_it_was_stopped(
+    lab: LabDriver,
+) -> None:
+    words = ("--samples", "1", "--rounds", "1")
+    with (
+        as_it_was(lab),
+        subprocess.Popen(  # noqa: S603
+            bench("revocation", *words), stderr=subprocess.PIPE, text=True
+        ) as running,
+    ):
+        cloud = process.find("cloud")
+        assert cloud is not None
+
+        def stopped() -> bool:
+            state = Path("/proc", str(cloud.pid), "stat").read_text()
+            return state.rpartition(")")[2].split()[0] == "T"
+
+        eventually("the bench has stopped the cloud", stopped, within=120, every=0.05)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=90) == 130
