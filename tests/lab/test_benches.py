@@ -16,7 +16,7 @@ from lab_driver import ROOT, LabDriver, eventually
 from lab import paths, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 pytestmark = pytest.mark.long
 
@@ -36,7 +36,7 @@ def traces(lab: LabDriver) -> dict[str, Any]:
 
 
 @contextmanager
-def as_it_was(lab: LabDriver) -> Iterator[None]:
+def as_it_was(lab: LabDriver) -> Generator[None]:
     lab.both_healthy()
     before = traces(lab)
     yield
