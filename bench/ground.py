@@ -39,8 +39,8 @@ WELL_LIMIT = 30.0
 APPLIED_LIMIT = 120.0
 """Seconds for every gateway to apply what a bench has written, thousands of peers included."""
 
-
 COMMAND_LIMIT = 60.0
+"""Seconds for one of the operator's commands, its wait for confirmation included."""
 
 
 @dataclass

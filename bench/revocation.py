@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from bench.tunnels import Client, Server
 
 PING_EVERY = 0.01
-VICTIMS = 5
+VICTIMS = 8
 AT_ONCE = 2
 """Commands that run at the same time: as many as a small machine has processors. More would wait
 for each other before they have done anything."""
 OTHERS = 3
-FEW, MANY = 10, 10_000
+MANY = 10_000
 SAMPLES = 100
 
 EXPIRES_AFTER = 10.0
@@ -123,7 +123,7 @@ class Scene:
         self._count = 0
         self._tag = f"{int(time.time()) % 100_000_000:08d}"
         self.victims = [self._victim(number) for number in range(VICTIMS)]
-        self.others = [self._client(f"other{number}", number) for number in range(OTHERS)]
+        self.others = [self._client(f"bench-other{number}", number) for number in range(OTHERS)]
         ground.await_applied()
         everyone = [*(victim.client for victim in self.victims), *self.others]
         flows = [Flow(one.name, one.namespace, str(ground.host), PING_EVERY) for one in everyone]
@@ -134,14 +134,14 @@ class Scene:
 
     def _client(self, name: str, number: int) -> Client:
         at = self._addresses[number % len(self._addresses)]
+        self.ground.undo(tunnels.delete, self.stack, name)
         made = tunnels.create(self.stack, self.server, name, self._addresses, at)
         # As it is then: a victim ends as another peer than it began as
         self.ground.undo(lambda: tunnels.drop_peer(self.stack, made.peer.name))
-        self.ground.undo(tunnels.delete, made)
         return made
 
     def _victim(self, number: int) -> Victim:
-        client = self._client(f"victim{number}", number)
+        client = self._client(f"bench-victim{number}", number)
         doors = tunnels.doors(client.tunnel.client, self.server, client.ports)
         return Victim(client, doors, doors[client.gateway])
 

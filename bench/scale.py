@@ -65,6 +65,8 @@ initiations that come less than 20 ms apart (wireguard-go, HandshakeInitationRat
 READINGS = 2
 
 UNIT = "gatepair-agent"
+ASKER, ADDED = "bench-asker", "bench-added"
+"""Clients: from the place of one both gateways are knocked at, the other is each added peer."""
 
 
 # ------------------------------------------------------------------ boot
@@ -136,14 +138,14 @@ def adds(ground: Ground, exits: ExitStack, count: int) -> list[dict[str, Any]]:
     """Peers that are added by the command, one after the other."""
     server = tunnels.server(ground.stack)
     gateways = {address: name for name, address in ground.gateways().items()}
-    asker = edge.create_client("asker")
-    ground.undo(edge.delete_client, "asker")
+    ground.undo(edge.delete_client, ASKER)
+    asker = edge.create_client(ASKER)
     doors = tunnels.doors(asker, server, tunnels.find_ports(asker, server, gateways))
     order = list(doors)
-    client = tunnels.create(ground.stack, server, "added", order, order[0])
-    names = [client.peer.name]
+    ground.undo(tunnels.delete, ground.stack, ADDED)
+    client = tunnels.create(ground.stack, server, ADDED, order, order[0])
+    names: list[str] = []
     ground.undo(lambda: [tunnels.drop_peer(ground.stack, name) for name in names])
-    ground.undo(tunnels.delete, client)
     ground.await_applied()
     flow = Flow(client.name, client.namespace, str(ground.host), PING_EVERY)
     traffic = exits.enter_context(Traffic([flow], ground.directory / "scale.pings"))

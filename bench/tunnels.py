@@ -96,7 +96,11 @@ def drop_peer(stack: Stack, name: str) -> None:
 def create(
     stack: Stack, to: Server, name: str, gateways: Collection[IPv4Address], at: IPv4Address
 ) -> Client:
-    """A client with a tunnel through the gateway `at`; its peer is added, and need not be known."""
+    """A client with a tunnel through the gateway `at`; its peer is added, and need not be known.
+
+    What a bench that was killed has left of one of that name is removed first.
+    """
+    delete(stack, name)
     place = edge.create_client(name)
     ports = find_ports(place, to, gateways)
     peer, identity = add_peer(stack, name)
@@ -113,10 +117,11 @@ def create(
     return Client(tunnel, ports, peer, identity, at)
 
 
-def delete(client: Client) -> None:
-    """End a client and forget its config. Its peer is the caller's to revoke."""
-    clients.down(client.name)
-    client.tunnel.config.unlink(missing_ok=True)
+def delete(stack: Stack, name: str) -> None:
+    """End a client, forget its config, and revoke the peer of its name; whatever of it is there."""
+    clients.down(name)
+    clients.config_file(name).unlink(missing_ok=True)
+    drop_peer(stack, name)
 
 
 def rekey(client: Client, to: Server, peer: Peer, identity: Identity, at: IPv4Address) -> None:
