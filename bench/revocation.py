@@ -45,11 +45,12 @@ if TYPE_CHECKING:
     from bench.tunnels import Client, Server
 
 PING_EVERY = 0.01
-VICTIMS = 8
+VICTIMS = 6
 AT_ONCE = 2
 """Commands that run at the same time: as many as a small machine has processors. More would wait
 for each other before they have done anything."""
-OTHERS = 3
+OTHERS = 2
+"""One on each gateway. With the victims and the two clients of every lab there are ten peers."""
 MANY = 10_000
 SAMPLES = 100
 
