@@ -242,24 +242,25 @@ def idleness(ground: Ground, seconds: int) -> list[dict[str, Any]]:
         after = {name: usage(name) for name in gateways}
         ended = time.monotonic()
         second = _read_in_full(ground, tap, gateways)
-        sizes = Sizes.of(_all_items(ground))
-        samples = []
-        for name, address in gateways.items():
-            quiet = tap.calls(address, began, ended)
-            readings = [_full(tap.calls(address, *span)) for span in (first, second)]
-            if any(not reading for reading in readings):
-                raise NotMeasured(f"{name} was not seen to read in full")
-            samples.append(
-                {
-                    "kind": "idle",
-                    "gateway": name,
-                    "seconds": ended - began,
-                    "rss_mb": after[name].rss,
-                    "rss_peak_mb": after[name].rss_peak,
-                    "cpu_percent": (after[name].cpu - before[name].cpu) / (ended - began) * 100,
-                    **reading_of(quiet, readings, sizes, ended - began),
-                }
-            )
+    tap.check()
+    sizes = Sizes.of(_all_items(ground))
+    samples = []
+    for name, address in gateways.items():
+        quiet = tap.calls(address, began, ended)
+        readings = [_full(tap.calls(address, *span)) for span in (first, second)]
+        if any(not reading for reading in readings):
+            raise NotMeasured(f"{name} was not seen to read in full")
+        samples.append(
+            {
+                "kind": "idle",
+                "gateway": name,
+                "seconds": ended - began,
+                "rss_mb": after[name].rss,
+                "rss_peak_mb": after[name].rss_peak,
+                "cpu_percent": (after[name].cpu - before[name].cpu) / (ended - began) * 100,
+                **reading_of(quiet, readings, sizes, ended - began),
+            }
+        )
     return samples
 
 

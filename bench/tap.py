@@ -35,6 +35,10 @@ _WHOLE = 1 << 16
 _ROOM = 1 << 25
 """Bytes; the answers to two gateways that read ten thousand peers come past as well."""
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+_SYN = 0x02
+EARLY = 64
+"""Segments of a connection that may wait for one in front of them."""
+MISSED = "a packet between a gateway and the cloud was missed"
 _METHODS = (b"POST ", b"GET ", b"PUT ", b"HEAD ", b"DELETE ")
 _JOIN = 5.0
 
@@ -46,23 +50,30 @@ class Stream:
     expected: int | None = None
     """The sequence number of the next byte; None until a request has begun."""
     buffer: bytes = b""
+    early: dict[int, bytes] = field(default_factory=dict)
+    """Segments that came before the one in front of them: two processors do not wait for each
+    other."""
 
     def feed(self, sequence: int, data: bytes) -> list[tuple[bytes, bytes]]:
         """Requests (head, body) that this segment completes.
 
-        What was seen before is passed over; `NotMeasured` when something has been missed.
+        What was seen before is passed over; `NotMeasured` when something is missing for good.
         """
         if self.expected is None:
             if not data.startswith(_METHODS):
                 return []  # in the middle of a request: the next one has a beginning
             self.expected = sequence
-        ahead = (sequence - self.expected + (1 << 31)) % (1 << 32) - (1 << 31)
-        if ahead > 0:
-            raise NotMeasured("a packet between a gateway and the cloud was missed")
-        fresh = data[-ahead:]
-        self.expected = (self.expected + len(fresh)) % (1 << 32)
-        self.buffer += fresh
+        self.early[sequence] = data
+        if len(self.early) > EARLY:
+            raise NotMeasured(MISSED)
+        while (place := self._next(self.expected)) is not None:
+            fresh = self.early.pop(place)[_distance(place, self.expected) :]
+            self.expected = (self.expected + len(fresh)) % (1 << 32)
+            self.buffer += fresh
         return list(self._requests())
+
+    def _next(self, expected: int) -> int | None:
+        return next((place for place in self.early if _distance(place, expected) >= 0), None)
 
     def _requests(self) -> Iterator[tuple[bytes, bytes]]:
         while b"\r\n\r\n" in self.buffer:
@@ -72,6 +83,11 @@ class Stream:
                 return
             self.buffer = rest[size:]
             yield head, rest[:size]
+
+
+def _distance(place: int, expected: int) -> int:
+    """Bytes by which a segment begins before the one that is due; below 0: behind it."""
+    return (expected - place + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def header(head: bytes, name: bytes) -> bytes:
@@ -134,19 +150,30 @@ class Tap:
             one.call for one in list(self.heard) if one.gateway == gateway and begin <= one.at < end
         ]
 
+    def check(self) -> None:
+        """After the end: raise `NotMeasured` if a request was not heard as a whole."""
+        if self._error is not None:
+            raise self._error
+        if any(stream.early for stream in self._streams.values()):
+            raise NotMeasured(MISSED)
+
     def _run(self, plug: socket.socket) -> None:
         with plug:
             while not self._ended.is_set():
                 with contextlib.suppress(TimeoutError):
                     packet, address = plug.recvfrom(_WHOLE)
                     if address[2] != _PACKET_OUTGOING:
-                        self._take(packet)
+                        self.take(packet)
 
-    def _take(self, packet: bytes) -> None:
+    def take(self, packet: bytes) -> None:
+        """Take in one packet."""
         segment = segment_of(packet)
         if segment is None or self._error is not None:
             return
-        source, port, sequence, data = segment
+        source, port, sequence, opens, data = segment
+        if opens:
+            self._streams[source, port] = Stream((sequence + 1) % (1 << 32))
+            return
         stream = self._streams.setdefault((source, port), Stream())
         try:
             for head, body in stream.feed(sequence, data):
@@ -157,13 +184,15 @@ class Tap:
             self._error = NotMeasured(str(err))
 
 
-def segment_of(packet: bytes) -> tuple[IPv4Address, int, int, bytes] | None:
-    """Source, port, sequence number and data of a TCP segment to the cloud; None if it is none."""
+def segment_of(packet: bytes) -> tuple[IPv4Address, int, int, bool, bytes] | None:
+    """Source, port, sequence number, whether it opens a connection, and data of a TCP segment to
+    the cloud; None if it is none, or says nothing."""
     start = (packet[0] & 0x0F) * 4
     if packet[9] != _TCP or packet[16:20] != CLOUD.packed:
         return None
-    port, to, sequence, _, offset, _ = _TCP_HEAD.unpack_from(packet, start)
+    port, to, sequence, _, offset, flags = _TCP_HEAD.unpack_from(packet, start)
+    opens = bool(flags & _SYN)
     data = packet[start + (offset >> 4) * 4 : struct.unpack_from("!H", packet, 2)[0]]
-    if to != PORT or not data:
+    if to != PORT or not (data or opens):
         return None
-    return IPv4Address(packet[12:16]), port, sequence, data
+    return IPv4Address(packet[12:16]), port, sequence, opens, data

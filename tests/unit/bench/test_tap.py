@@ -10,7 +10,7 @@ import pytest
 
 from bench.command import NotMeasured
 from bench.reads import Call
-from bench.tap import CLOUD, Stream, call_of, header, segment_of
+from bench.tap import CLOUD, EARLY, Stream, Tap, call_of, header, segment_of
 
 BODY = json.dumps({"TableName": "t"}).encode()
 REQUEST = (
@@ -19,11 +19,19 @@ REQUEST = (
 )
 
 
-def packet(data: bytes, *, protocol: int = 6, to: IPv4Address = CLOUD, port: int = 80) -> bytes:
+def packet(
+    data: bytes,
+    *,
+    sequence: int = 77,
+    protocol: int = 6,
+    to: IPv4Address = CLOUD,
+    port: int = 80,
+    flags: int = 0,
+) -> bytes:
     """An IPv4 packet with a TCP segment that has options."""
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + 24 + len(data), 0, 0, 64, protocol, 0)
     addresses = IPv4Address("10.20.0.9").packed + to.packed
-    tcp = struct.pack("!HHIIBBHHH", 40000, port, 77, 0, 6 << 4, 0, 0, 0, 0) + bytes(4)
+    tcp = struct.pack("!HHIIBBHHH", 40000, port, sequence, 0, 6 << 4, flags, 0, 0, 0) + bytes(4)
     return head + addresses + tcp + data
 
 
@@ -53,11 +61,41 @@ def test_numbers_begin_again_after_the_largest() -> None:
     assert len(stream.feed(0, REQUEST[10:])) == 1
 
 
-def test_a_missing_piece_is_said() -> None:
+def test_pieces_in_another_order_are_the_same_request() -> None:
     stream = Stream()
     stream.feed(1, REQUEST)
+    second = 1 + len(REQUEST)
+    assert stream.feed(second + 50, REQUEST[50:]) == []
+    assert stream.feed(second + 20, REQUEST[20:50]) == []
+    assert len(stream.feed(second, REQUEST[:20])) == 1
+    assert not stream.early
+
+
+def test_a_piece_that_never_comes_is_said() -> None:
+    tap = Tap()
+    for start in (0, 30, 60):
+        tap.take(packet(REQUEST[:30], sequence=start) if start != 30 else packet(b""))
     with pytest.raises(NotMeasured, match="missed"):
-        stream.feed(1 + len(REQUEST) + 1, REQUEST)
+        tap.check()
+
+
+def test_nothing_is_awaited_for_ever() -> None:
+    stream = Stream()
+    stream.feed(1, REQUEST)
+    for number in range(EARLY):
+        stream.feed(10_000 + number, b"x")
+    with pytest.raises(NotMeasured, match="missed"):
+        stream.feed(10_000 + EARLY, b"x")
+
+
+def test_a_port_that_is_used_again_is_another_connection() -> None:
+    tap = Tap()
+    tap.take(packet(REQUEST, sequence=77))
+    tap.take(packet(b"", sequence=5_000_000, flags=0x02))
+    tap.take(packet(REQUEST, sequence=5_000_001))
+    tap.check()
+    assert len(tap.heard) == 2
+    assert tap.heard[0].gateway == IPv4Address("10.20.0.9")
 
 
 def test_listening_begins_with_a_whole_request() -> None:
@@ -76,8 +114,10 @@ def test_a_call_of_another_service_is_none() -> None:
 
 
 def test_only_data_on_its_way_to_the_cloud_is_a_segment() -> None:
-    assert segment_of(packet(b"hello")) == (IPv4Address("10.20.0.9"), 40000, 77, b"hello")
-    assert segment_of(packet(b"hello") + b"padding")[3] == b"hello"  # ty: ignore[not-subscriptable]
+    source = IPv4Address("10.20.0.9")
+    assert segment_of(packet(b"hello")) == (source, 40000, 77, False, b"hello")
+    assert segment_of(packet(b"", flags=0x02)) == (source, 40000, 77, True, b"")
+    assert segment_of(packet(b"hello") + b"padding")[4] == b"hello"  # ty: ignore[not-subscriptable]
     assert segment_of(packet(b"")) is None
     assert segment_of(packet(b"x", protocol=17)) is None
     assert segment_of(packet(b"x", port=443)) is None
