@@ -136,10 +136,7 @@ class Scene:
     def _client(self, name: str, number: int) -> Client:
         at = self._addresses[number % len(self._addresses)]
         self.ground.undo(tunnels.delete, self.stack, name)
-        made = tunnels.create(self.stack, self.server, name, self._addresses, at)
-        # As it is then: a victim ends as another peer than it began as
-        self.ground.undo(lambda: tunnels.drop_peer(self.stack, made.peer.name))
-        return made
+        return tunnels.create(self.stack, self.server, name, self._addresses, at)
 
     def _victim(self, number: int) -> Victim:
         client = self._client(f"bench-victim{number}", number)
@@ -153,6 +150,8 @@ class Scene:
             self._count += 1
             tunnels.drop_peer(self.stack, victim.client.peer.name)
             name = f"bench-{self._tag}-{self._count}"
+            # Before it is there: whoever interrupts does not wait until it is written down
+            self.ground.undo(tunnels.drop_peer, self.stack, name)
             fresh.append((victim, *tunnels.add_peer(self.stack, name, expires=expires)))
         applied = self.ground.await_applied()
         began = time.monotonic()

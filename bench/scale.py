@@ -144,8 +144,6 @@ def adds(ground: Ground, exits: ExitStack, count: int) -> list[dict[str, Any]]:
     order = list(doors)
     ground.undo(tunnels.delete, ground.stack, ADDED)
     client = tunnels.create(ground.stack, server, ADDED, order, order[0])
-    names: list[str] = []
-    ground.undo(lambda: [tunnels.drop_peer(ground.stack, name) for name in names])
     ground.await_applied()
     flow = Flow(client.name, client.namespace, str(ground.host), PING_EVERY)
     traffic = exits.enter_context(Traffic([flow], ground.directory / "scale.pings"))
@@ -156,7 +154,7 @@ def adds(ground: Ground, exits: ExitStack, count: int) -> list[dict[str, Any]]:
         name, identity = f"bench-{tag}-{number}", Identity.new()
         for door in doors.values():
             knocker.knock(door, identity)
-        names.append(name)
+        ground.undo(tunnels.drop_peer, ground.stack, name)
         began = time.monotonic()
         operators_command("peers", "add", name, "--public-key", identity.public_text, "--json")
         command = time.monotonic() - began
