@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from client.config import Tunnel
+    from registry.confirmation import Member
     from registry.items import Audit, Peer
+    from registry.situation import Gateway, Situation
+    from registry.waiting import Answer, Waited
 
 COLUMNS = ("NAME", "ADDRESS", "EXPIRES", "OWNER", "PUBLIC KEY")
 
@@ -105,6 +108,63 @@ def tunnel_json(tunnel: Tunnel) -> dict[str, object]:
         "mtu": tunnel.mtu,
         "dns": list(tunnel.dns),
         "config": config.render(tunnel),
+    }
+
+
+def waited_json(waited: Waited) -> list[dict[str, object]]:
+    """Every member, with its confirmation."""
+    return [_member(member, waited.answers.get(member.instance_id)) for member in waited.members]
+
+
+def _member(member: Member, answer: Answer | None) -> dict[str, object]:
+    return {
+        "id": member.instance_id,
+        "zone": member.zone,
+        "lifecycle": member.lifecycle,
+        "confirmed": answer is not None,
+        "seconds": None if answer is None else round(answer.seconds, 3),
+        "relayed_by": (answer.confirmed.relayed_by or None) if answer else None,
+    }
+
+
+def situation_json(situation: Situation) -> dict[str, object]:
+    """The gateways."""
+    return {
+        "generation": situation.generation,
+        "desired": situation.desired,
+        "well": situation.well,
+        "gateways": [_gateway_json(gateway) for gateway in situation.gateways],
+    }
+
+
+def _gateway_json(gateway: Gateway) -> dict[str, object]:
+    record, confirmed = gateway.record, gateway.confirmed
+    said = {
+        "address": None,
+        "applied": None,
+        "keys": {},
+        "version": None,
+        "faults": [],
+        "updated": None,
+    }
+    if record is not None:
+        said = {
+            "address": record.address,
+            "applied": record.applied,
+            "keys": {str(number): key for number, key in sorted(record.keys.items())},
+            "version": record.version,
+            "faults": list(record.faults),
+            "updated": instant(record.updated),
+        }
+    return {
+        "id": gateway.member.instance_id,
+        "zone": gateway.member.zone,
+        "lifecycle": gateway.member.lifecycle,
+        "health": list(gateway.health),
+        "healthy": gateway.healthy,
+        "confirmed": confirmed is not None,
+        "relayed_by": (confirmed.relayed_by or None) if confirmed else None,
+        **said,
     }
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from client.config import Tunnel
-    from commands.stacks import Stack
     from registry.items import Peer
+    from registry.stack import Stack
 
 WG_QUICK_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}\.conf")
 """What wg-quick accepts as a file: the stem becomes the network interface's name."""

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from commands.declared import Plan, Step
-    from commands.stacks import Stack
     from registry.confirmation import Awaited
     from registry.items import Peer
     from registry.operators import Revocation
+    from registry.stack import Stack
     from registry.waiting import Waited
 
 LARGEST_FILE = 16 * 2**20
@@ -240,13 +240,13 @@ def _awaited(progress: _Progress) -> Awaited:
 
 
 def _print_done(args: argparse.Namespace, progress: _Progress, waited: Waited | None) -> None:
-    from commands.confirming import as_json
+    from client.describe import waited_json
 
     print_json(
         {
             "stack": args.stack,
             "done": [_step_json(step) for step in progress.done],
             "confirmed": None if waited is None else waited.complete,
-            "gateways": [] if waited is None else as_json(waited),
+            "gateways": [] if waited is None else waited_json(waited),
         }
     )

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from commands import terminal
 from registry.waiting import wait
 
 if TYPE_CHECKING:
-    from commands.stacks import Stack
+    from collections.abc import Callable
+
     from registry.confirmation import Awaited, Member
+    from registry.stack import Stack
     from registry.waiting import Answer, Waited
 
 TIMEOUT = 30.0
 """Seconds. A gateway that has not confirmed by then is not going to by itself."""
 
 
-def confirm(stack: Stack, awaited: Awaited, *, began: float, timeout: float, quiet: bool) -> Waited:
-    """Wait, and tell each gateway's confirmation as it comes, on stdout unless `quiet`.
-
-    `began` is the monotonic moment at which the command started.
-    """
+def teller(*, quiet: bool) -> Callable[[Member, Answer], None]:
+    """What tells each gateway's confirmation as it comes, on stdout unless `quiet`."""
 
     def say(member: Member, answer: Answer) -> None:
         relay = answer.confirmed.relayed_by
@@ -31,7 +30,12 @@ def confirm(stack: Stack, awaited: Awaited, *, began: float, timeout: float, qui
                 f"{member.instance_id} {member.zone} confirmed after {answer.seconds:.2f} s{how}\n"
             )
 
-    return wait(stack.fleet, awaited, began=began, timeout=timeout, tell=say)
+    return say
+
+
+def confirm(stack: Stack, awaited: Awaited, *, began: float, timeout: float, quiet: bool) -> Waited:
+    """Wait, and tell; `began` is the monotonic moment at which the command started."""
+    return wait(stack.fleet, awaited, began=began, timeout=timeout, tell=teller(quiet=quiet))
 
 
 def complain(program: str, stack: Stack, waited: Waited, what: str) -> None:
@@ -47,19 +51,3 @@ def complain(program: str, stack: Stack, waited: Waited, what: str) -> None:
             f"{what}; wait again, or cut it off with "
             f"`scripts/gateways --stack {stack.name} fence {member.instance_id}`"
         )
-
-
-def as_json(waited: Waited) -> list[dict[str, Any]]:
-    """Every member, with its confirmation."""
-    return [_member(member, waited.answers.get(member.instance_id)) for member in waited.members]
-
-
-def _member(member: Member, answer: Answer | None) -> dict[str, Any]:
-    return {
-        "id": member.instance_id,
-        "zone": member.zone,
-        "lifecycle": member.lifecycle,
-        "confirmed": answer is not None,
-        "seconds": None if answer is None else round(answer.seconds, 3),
-        "relayed_by": (answer.confirmed.relayed_by or None) if answer else None,
-    }

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
-from commands.terminal import RefusedInput
 from effects import Refusal
 from registry import allow, validation
+from registry.refusals import RefusedInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -16,7 +16,7 @@ from registry import validation
 if TYPE_CHECKING:
     import argparse
 
-    from commands.stacks import Stack
+    from registry.stack import Stack
 
 PAUSE = 1.0
 """Seconds between looks at the instance."""

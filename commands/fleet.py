@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING
 from commands import terminal
 from commands.terminal import DONE, FAILED, check, print_json, print_utf8
 from registry import validation
+from registry.situation import look
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from commands.stacks import Stack
-    from registry.confirmation import Confirmed, Member
-    from registry.items import GatewayRecord
+    from registry.situation import Gateway, Situation
 
 COLUMNS = (
     "GATEWAY",
@@ -36,75 +34,7 @@ COLUMNS = (
 PAUSE = 1.0
 """Seconds between looks."""
 
-IN_SERVICE, HEALTHY = "InService", "healthy"
-
 tell = partial(terminal.tell, "gateways")
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """A member and all that is known of it."""
-
-    member: Member
-    health: tuple[str, ...]
-    """The load balancer's word for each key slot."""
-    record: GatewayRecord | None
-    """What it says of itself; None if it never has."""
-    confirmed: Confirmed | None
-    """How it has confirmed the registry's latest change, if it has."""
-
-    @property
-    def healthy(self) -> bool:
-        """Whether it is in service, and the load balancer sends it clients of every key slot."""
-        words = set(self.health)
-        return self.member.lifecycle == IN_SERVICE and words == {HEALTHY}
-
-    @property
-    def well(self) -> bool:
-        """Whether there is nothing to wait for."""
-        return self.healthy and self.confirmed is not None
-
-
-@dataclass(frozen=True)
-class Situation:
-    """The gateways at one moment."""
-
-    generation: int
-    """The registry's latest change."""
-    desired: int
-    gateways: tuple[Gateway, ...]
-
-    @property
-    def well(self) -> bool:
-        """Whether as many as there should be are there, and all of them well."""
-        return len(self.gateways) >= max(1, self.desired) and all(
-            gateway.well for gateway in self.gateways
-        )
-
-
-def look(stack: Stack) -> Situation:
-    """Ask everybody."""
-    from registry.confirmation import Awaited, confirmed_by
-
-    group = stack.fleet.group()
-    head = stack.registry.head()
-    records = stack.fleet.records(group.members)
-    health = stack.fleet.health()
-    latest = Awaited(head.generation, head.epoch)
-    return Situation(
-        head.generation,
-        group.desired,
-        tuple(
-            Gateway(
-                member,
-                health.get(member.instance_id, ()),
-                records.get(member.instance_id),
-                confirmed_by(member.instance_id, latest, records),
-            )
-            for member in group.members
-            if not member.gone
-        ),
-    )
 
 
 # ------------------------------------------------------------------ commands
@@ -120,7 +50,7 @@ def list_gateways(args: argparse.Namespace) -> None:
     with explained():
         situation = look(connect(args.stack))
     if args.json:
-        print_json({"stack": args.stack, **_json(situation)})
+        print_json({"stack": args.stack, **describe.situation_json(situation)})
         return
     rows = [_row(gateway, time()) for gateway in situation.gateways]
     print_utf8("\n".join(describe.table(COLUMNS, rows)) + "\n")
@@ -133,6 +63,7 @@ def list_gateways(args: argparse.Namespace) -> None:
 def wait(args: argparse.Namespace) -> int:
     """Wait until all is well."""
     check(lambda: validation.stack_name(args.stack))
+    from client import describe
     from commands.stacks import connect
     from registry.environment import AwsFailed, explained
 
@@ -154,7 +85,8 @@ def wait(args: argparse.Namespace) -> int:
             trouble = str(err)
     seconds = monotonic() - args.began
     if args.json:
-        print_json({"stack": args.stack, "seconds": round(seconds, 3), **_json(situation)})
+        facts = {"stack": args.stack, "seconds": round(seconds, 3)}
+        print_json({**facts, **describe.situation_json(situation)})
     else:
         number = len(situation.gateways)
         print_utf8(f"{number} gateways are healthy and up to date after {seconds:.2f} s\n")
@@ -197,45 +129,3 @@ def _row(gateway: Gateway, now: float) -> tuple[str, ...]:
         "never" if record is None else f"{max(0, int(now) - record.updated)} s ago",
         "-" if record is None else "; ".join(record.faults) or "-",
     )
-
-
-def _json(situation: Situation) -> dict[str, object]:
-    return {
-        "generation": situation.generation,
-        "desired": situation.desired,
-        "well": situation.well,
-        "gateways": [_gateway_json(gateway) for gateway in situation.gateways],
-    }
-
-
-def _gateway_json(gateway: Gateway) -> dict[str, object]:
-    from client import describe
-
-    record, confirmed = gateway.record, gateway.confirmed
-    said = {
-        "address": None,
-        "applied": None,
-        "keys": {},
-        "version": None,
-        "faults": [],
-        "updated": None,
-    }
-    if record is not None:
-        said = {
-            "address": record.address,
-            "applied": record.applied,
-            "keys": {str(number): key for number, key in sorted(record.keys.items())},
-            "version": record.version,
-            "faults": list(record.faults),
-            "updated": describe.instant(record.updated),
-        }
-    return {
-        "id": gateway.member.instance_id,
-        "zone": gateway.member.zone,
-        "lifecycle": gateway.member.lifecycle,
-        "health": list(gateway.health),
-        "healthy": gateway.healthy,
-        "confirmed": confirmed is not None,
-        "relayed_by": (confirmed.relayed_by or None) if confirmed else None,
-        **said,
-    }

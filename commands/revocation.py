@@ -17,9 +17,8 @@ from registry import validation
 if TYPE_CHECKING:
     import argparse
 
-    from commands.stacks import Stack
-    from registry.items import GatewayRecord
     from registry.operators import Revocation
+    from registry.stack import Stack
     from registry.waiting import Waited
 
 NEVER = "never"
@@ -30,10 +29,10 @@ tell = partial(terminal.tell, "peers")
 def revoke(args: argparse.Namespace) -> int:
     """Let a peer in no more, and wait until every gateway has confirmed it."""
     check(lambda: validation.stack_name(args.stack), lambda: validation.peer_name(args.name))
-    from commands.confirming import complain, confirm
+    from commands.confirming import complain, teller
     from commands.stacks import connect
-    from registry.confirmation import Awaited
     from registry.environment import explained
+    from registry.revoking import settle
 
     with explained():
         stack = connect(args.stack)
@@ -41,18 +40,18 @@ def revoke(args: argparse.Namespace) -> int:
         if args.no_wait:
             return _unwaited(args, revocation)
         try:
-            seen = _seen(stack) if revocation.again else {}
-            awaited = Awaited(revocation.generation, revocation.epoch, seen)
-            waited = confirm(
-                stack, awaited, began=args.began, timeout=args.timeout, quiet=args.json
+            waited = settle(
+                stack,
+                revocation,
+                began=args.began,
+                timeout=args.timeout,
+                tell=teller(quiet=args.json),
             )
         except KeyboardInterrupt as err:
             raise Interrupted(
                 f"interrupted: {args.name} is revoked, but not every gateway has confirmed; "
                 f"`peers revoke {args.name}` waits again"
             ) from err
-        if waited.complete:
-            stack.registry.free_address(revocation)
     _report(args, revocation, waited)
     if waited.complete:
         return DONE
@@ -71,11 +70,6 @@ def _written(stack: Stack, name: str) -> Revocation:
     if revocation.again:
         tell(f"{name} was revoked before, by change {revocation.generation}; waiting again")
     return revocation
-
-
-def _seen(stack: Stack) -> dict[str, GatewayRecord]:
-    """What the gateways said before this wait: it proves nothing about what they do now."""
-    return dict(stack.fleet.records(stack.fleet.group().members))
 
 
 def _unwaited(args: argparse.Namespace, revocation: Revocation) -> int:
@@ -98,11 +92,11 @@ def _facts(args: argparse.Namespace, revocation: Revocation) -> dict[str, object
 
 
 def _report(args: argparse.Namespace, revocation: Revocation, waited: Waited) -> None:
-    from commands.confirming import as_json
+    from client.describe import waited_json
 
     if args.json:
         facts = _facts(args, revocation)
-        print_json({**facts, "confirmed": waited.complete, "gateways": as_json(waited)})
+        print_json({**facts, "confirmed": waited.complete, "gateways": waited_json(waited)})
         return
     seconds = time.monotonic() - args.began
     if waited.complete:

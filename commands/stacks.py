@@ -1,74 +1,10 @@
-"""The stack a command works on: where it is, its registry, its gateways."""
+"""The stack that a command works on, found with the operator's own AWS settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
-
-from effects import Refusal
 from registry import environment as environments
-from registry.confirmation import reached
-from registry.errors import RegistryError
-from registry.membership import Fleet
 from registry.operators import OperatorRegistry
-
-if TYPE_CHECKING:
-    from registry.environment import Cloud, Environment
-    from registry.items import Peer
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack that has been found, and the operator who works on it."""
-
-    cloud: Cloud
-    environment: Environment
-    registry: OperatorRegistry
-
-    @property
-    def name(self) -> str:
-        """The stack's."""
-        return self.environment.stack
-
-    @cached_property
-    def caller(self) -> str:
-        """The ARN of the operator's identity, for the audit."""
-        return self.cloud.caller()
-
-    @cached_property
-    def fleet(self) -> Fleet:
-        """Its gateways."""
-        return Fleet(self.cloud, self.environment, self.registry)
-
-    def confirmed(self) -> int:
-        """The generation that every gateway says it has applied."""
-        members = self.fleet.group().members
-        epoch = self.registry.head().epoch
-        return reached(members, epoch, self.fleet.records(members))
-
-    def server_key(self) -> tuple[int, str]:
-        """The key generation that new configs name, and its public key."""
-        head = self.registry.head()
-        for item in head.unreadable:
-            raise RegistryError(f"registry item {item.key}: {item.why}; deploy the stack again")
-        if head.control is None:
-            raise Refusal(f"stack {self.name}", "it has no control item", "deploy the stack again")
-        public_key = self.registry.server_key(head.control.newest)
-        if public_key is None:
-            raise Refusal(
-                f"stack {self.name}",
-                f"no gateway has published its key of generation {head.control.newest} yet",
-                "wait until one is healthy, then call again",
-            )
-        return head.control.newest, public_key
-
-    def wanted(self, name: str) -> Peer:
-        """The peer of that name."""
-        peer = self.registry.peer(name)
-        if peer is None:
-            raise Refusal(f"peer {name}", "there is none of that name", "see `peers list`")
-        return peer
+from registry.stack import Stack
 
 
 def connect(name: str) -> Stack:

@@ -13,11 +13,12 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from client.delivery import Unsettled
 from effects import Refusal
 from registry.errors import RegistryError
+from registry.refusals import RefusedInput, check  # noqa: F401 - every command takes check from here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,14 +34,6 @@ exit status: 0 done, 1 failed or not confirmed, 2 usage or refused input (nothin
 The stack is found by the SSM parameter /gatepair/STACK: AWS credentials and a region suffice.
 The stack named lab is the local cloud on this machine.
 """
-
-
-class RefusedInput(Refusal):
-    """Everything that is wrong with one call, at once."""
-
-    def __init__(self, faults: Sequence[Refusal]) -> None:
-        super().__init__("input", f"{len(faults)} refused")
-        self.faults = tuple(faults)
 
 
 class Interrupted(Exception):  # noqa: N818 - it is an event: what it left is in the message
@@ -139,21 +132,6 @@ def tell(program: str, *messages: object) -> None:
     """Messages to stderr, one a line."""
     for message in messages:
         print(f"{program}: {message}", file=sys.stderr, flush=True)
-
-
-def check(*checks: Callable[[], Any]) -> list[Any]:
-    """The checks' values, or `RefusedInput` with every refusal among them."""
-    values, faults = [], []
-    for judge in checks:
-        try:
-            values.append(judge())
-        except RefusedInput as err:
-            faults += err.faults
-        except Refusal as err:
-            faults.append(err)
-    if faults:
-        raise RefusedInput(faults)
-    return values
 
 
 def print_json(value: object) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from effects import Refusal
 from registry import addresses, items
 from registry.items import ItemError, Resting
+from registry.refusals import Taken
 from registry.store import server_key_of
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class Admission:
         what = f"public key {public_key!r}"
         if used is not None:
             by = used.get("name", {}).get("S", "another peer")
-            raise Refusal(what, f"is or was the key of {by}", NEW_KEY)
+            raise Taken(what, f"is or was the key of {by}", NEW_KEY)
         generations = () if control is None else control.key_generations
         for item in self._table.get([items.server_key_key(number) for number in generations]):
             if item is not None and server_key_of(item) == public_key:
-                raise Refusal(what, "is the gateways' own", NEW_KEY)
+                raise Taken(what, "is the gateways' own", NEW_KEY)

@@ -7,13 +7,13 @@ in force on a gateway once that gateway confirms its generation (registry/confir
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from effects import Refusal
 from registry import items, validation
 from registry.admission import Admission
 from registry.allow import canonical
 from registry.items import Audit, Change, Head, Peer, Resting
+from registry.refusals import Absent, Taken
 from registry.store import Registry, now
 from registry.transactions import Writes, commit, delete, put, put_new, recorded
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network
 
     from registry.items import Control
+    from registry.requests import Once
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,13 @@ class OperatorRegistry(Registry):
     `caller` is the ARN of an AWS identity, for the audit. `stage` is called before each try with
     the peer as it will be written, and last with the one that is returned: what must exist before
     the peer does is made there, and an exception from it stops the change. Every change raises
-    `Refusal` when it must not be, and what `transactions.commit` raises.
+    `Refusal` when it must not be, and what `transactions.commit` raises. With `once` a change is
+    noted with the request that asked for it, and raises `Repeated` if that was done before.
     """
 
-    def __init__(self, client: Any, table: str) -> None:
+    def __init__(self, client: Any, table: str, once: Once | None = None) -> None:
         super().__init__(client, table)
+        self._once = once
         self._admission = Admission(self._table)
 
     def add_peer(
@@ -115,7 +120,7 @@ class OperatorRegistry(Registry):
                 self._new({**items.used_key(peer.public_key), **_owned_by(peer)}),
             )
 
-        return commit(self._table.client, plan)
+        return self._commit(plan)
 
     def alter_peer(
         self,
@@ -164,7 +169,7 @@ class OperatorRegistry(Registry):
                 *rekeyed,
             )
 
-        done = commit(self._table.client, plan)
+        done = self._commit(plan)
         return replace(done, epoch=done.epoch or self.head().epoch)
 
     def revoke_peer(self, name: str, *, caller: str) -> Revocation:
@@ -195,7 +200,7 @@ class OperatorRegistry(Registry):
                 *rests,
             )
 
-        done = commit(self._table.client, plan)
+        done = self._commit(plan)
         return replace(done, epoch=done.epoch or self.head().epoch)
 
     def free_address(self, revocation: Revocation) -> bool:
@@ -217,6 +222,15 @@ class OperatorRegistry(Registry):
         return used
 
     # -------------------------------------------------------------- parts of the changes
+
+    def _commit(self, plan: Callable[[bool], tuple[T, Writes | None]]) -> T:
+        def once(unsure: bool) -> tuple[T, Writes | None]:
+            if self._once is not None:
+                note, counter = self._table.get((self._once.key, items.GENERATION_KEY))
+                self._once.refuse_repeated(note, Head.from_items(counter, None).epoch)
+            return plan(unsure)
+
+        return commit(self._table.client, once)
 
     def _admit(
         self,
@@ -246,7 +260,7 @@ class OperatorRegistry(Registry):
             if there.public_key == new.public_key:
                 return there, None
         if named is not None:
-            raise Refusal(
+            raise Taken(
                 f"peer {new.name}", "there is one of that name", "choose another name for this one"
             )
         self._admission.refuse_used(new.public_key, used, head.control)
@@ -287,14 +301,23 @@ class OperatorRegistry(Registry):
     def _recorded(
         self, head: Head, change: Change, audit: Audit, *entries: Mapping[str, Any]
     ) -> Writes:
+        if self._once is not None:
+            note = self._once.note(
+                self._table.name,
+                generation=head.generation + 1,
+                epoch=head.epoch,
+                name=change.peer.name,
+                address=change.peer.address,
+            )
+            entries = (*entries, note)
         return recorded(self._table.name, head, change, audit, *entries)
 
     def _new(self, item: items.Item) -> Mapping[str, Any]:
         return put_new(self._table.name, item)
 
 
-def _nobody(name: str) -> Refusal:
-    return Refusal(f"peer {name}", "there is none of that name", "see `peers list`")
+def _nobody(name: str) -> Absent:
+    return Absent(f"peer {name}", "there is none of that name", "see `peers list`")
 
 
 def _owned_by(peer: Peer) -> items.Item:
