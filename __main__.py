@@ -13,6 +13,7 @@ from components.environment import Environment, EnvironmentArgs
 from components.gateway_key import GatewayKey, GatewayKeyArgs
 from components.gateway_role import GatewayRole, GatewayRoleArgs
 from components.gateways import Gateways, GatewaysArgs
+from components.http_api import HttpApi, HttpApiArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.network import Network, NetworkArgs
 from components.operator_policies import OperatorPolicies, OperatorPoliciesArgs
@@ -22,12 +23,8 @@ root = Path(__file__).resolve().parent
 chosen = settings.load()
 stack = pulumi.get_stack()
 tags = {"project": pulumi.get_project(), "stack": stack}
-aws = Provider(
-    "aws",
-    region=chosen.region,
-    allowed_account_ids=list(chosen.account_ids),
-    default_tags={"tags": tags},
-)
+ids = list(chosen.account_ids)
+aws = Provider("aws", region=chosen.region, allowed_account_ids=ids, default_tags={"tags": tags})
 here = pulumi.ResourceOptions(provider=aws)
 
 network = Network("network", NetworkArgs(settings=chosen, tags=tags), here)
@@ -45,22 +42,26 @@ role = GatewayRole(
     here,
 )
 start = user_data.environment(chosen, stack=stack, registry=registry, key=key, store=store)
+text = pulumi.Output.from_input(start).apply(partial(user_data.from_files, root=root))
 gateways = Gateways(
     "gateways",
     GatewaysArgs(
-        settings=chosen,
-        network=network,
-        balancer=balancer,
-        profile_arn=role.profile_arn,
-        user_data=pulumi.Output.from_input(start).apply(partial(user_data.from_files, root=root)),
-        tags=tags,
+        settings=chosen, network=network, balancer=balancer, role=role, user_data=text, tags=tags
     ),
     here,
 )
+serving = HttpApiArgs(root=root, registry=registry, store=store, region=chosen.region, tags=tags)
+api = HttpApi("http-api", serving, here) if chosen.http_api else None
 environment = Environment(
     "environment",
     EnvironmentArgs(
-        settings=chosen, registry=registry, key=key, balancer=balancer, gateways=gateways, tags=tags
+        settings=chosen,
+        registry=registry,
+        key=key,
+        balancer=balancer,
+        gateways=gateways,
+        api=api,
+        tags=tags,
     ),
     here,
 )
@@ -72,7 +73,6 @@ operators = OperatorPolicies(
     here,
 )
 
-pulumi.export("endpoint", environment.endpoint)
-pulumi.export("addresses", balancer.addresses)
-pulumi.export("parameter", environment.parameter)
+for output, value in environment.exports.items():
+    pulumi.export(output, value)
 pulumi.export("operatorPolicies", operators.arns)

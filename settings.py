@@ -99,6 +99,7 @@ class Settings:
     dns_servers: tuple[IPv4Address, ...]
     dns_search_domains: tuple[str, ...]
     peer_to_peer: bool
+    http_api: bool
     protect: bool
 
     @property
@@ -158,6 +159,7 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
             "dns.searchDomains", dns.get("searchDomains", []), _HOST_NAME, "corp.example.com"
         ),
         peer_to_peer=values.flag("peerToPeer"),
+        http_api=values.flag("httpApi"),
         protect=values.flag("protect"),
     )
     values.refuse_unknown()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from effects import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PARTS = ("effects.py", "gateway", "registry")
@@ -21,15 +21,17 @@ BUILD = ".build"
 
 @dataclass(frozen=True)
 class Artifact:
-    """An uncompressed USTAR archive and its SHA-256 (hex)."""
+    """An archive, not compressed, and its SHA-256 (hex)."""
 
     data: bytes
     sha256: str
+    form: str = "gateway-{}.tar"
+    """Of its name, with the hash where the braces are."""
 
     @property
     def key(self) -> str:
         """Its name in the bucket: other contents, another name."""
-        return f"gateway-{self.sha256}.tar"
+        return self.form.format(self.sha256)
 
 
 def build(root: Path) -> Artifact:
@@ -40,7 +42,7 @@ def build(root: Path) -> Artifact:
     """
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for path in sorted(_files(root), key=lambda path: path.relative_to(root).as_posix()):
+        for path in files(root, PARTS):
             entry = tarfile.TarInfo(path.relative_to(root).as_posix())
             data = path.read_bytes()
             entry.size = len(data)
@@ -59,8 +61,13 @@ def write(artifact: Artifact, root: Path) -> Path:
     return path
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for part in PARTS:
+def files(root: Path, parts: Iterable[str]) -> list[Path]:
+    """The files of these parts of the repository, in one order: no caches, nothing hidden."""
+    return sorted(_files(root, parts), key=lambda path: path.relative_to(root).as_posix())
+
+
+def _files(root: Path, parts: Iterable[str]) -> Iterator[Path]:
+    for part in parts:
         base = root / part
         for path in [base] if base.is_file() else base.rglob("*"):
             hidden = any(name.startswith(".") for name in path.relative_to(root).parts)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from components.gateway_key import GatewayKey
     from components.gateways import Gateways
+    from components.http_api import HttpApi
     from components.load_balancer import LoadBalancer
     from components.peer_registry import PeerRegistry
     from settings import Settings
@@ -27,6 +28,8 @@ class EnvironmentArgs:
     key: GatewayKey
     balancer: LoadBalancer
     gateways: Gateways
+    api: HttpApi | None = None
+    """None where the stack has no HTTP API."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,6 +55,7 @@ def document(args: EnvironmentArgs) -> dict[str, Any]:
             "servers": [str(server) for server in settings.dns_servers],
             "search_domains": list(settings.dns_search_domains),
         },
+        **({} if args.api is None else {"api_url": args.api.url}),
     }
 
 
@@ -61,6 +65,8 @@ class Environment(pulumi.ComponentResource):
     endpoint: pulumi.Input[str]
     """What clients dial, without the port."""
     parameter: pulumi.Output[str]
+    exports: Mapping[str, Any]
+    """What `pulumi stack output` shows of the stack."""
 
     def __init__(
         self, name: str, args: EnvironmentArgs, opts: pulumi.ResourceOptions | None = None
@@ -82,4 +88,10 @@ class Environment(pulumi.ComponentResource):
 
         self.endpoint = says["endpoint"]
         self.parameter = parameter.name
+        self.exports = {
+            "endpoint": self.endpoint,
+            "addresses": args.balancer.addresses,
+            "parameter": self.parameter,
+            **({} if args.api is None else {"api_url": args.api.url}),
+        }
         self.register_outputs({"endpoint": self.endpoint, "parameter": self.parameter})

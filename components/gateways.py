@@ -16,6 +16,7 @@ from settings import METRICS_PORT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from components.gateway_role import GatewayRole
     from components.load_balancer import LoadBalancer
     from components.network import Network
     from settings import Settings
@@ -36,7 +37,7 @@ class GatewaysArgs:
     settings: Settings
     network: Network
     balancer: LoadBalancer
-    profile_arn: pulumi.Input[str]
+    role: GatewayRole
     user_data: pulumi.Input[str]
     """Not secret: whoever may describe an instance can read it."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +165,7 @@ class Gateways(pulumi.ComponentResource):
             f"{self._name}-template",
             image_id=args.settings.ami_id,
             instance_type=args.settings.instance_type,
-            iam_instance_profile={"arn": args.profile_arn},
+            iam_instance_profile={"arn": args.role.profile_arn},
             vpc_security_group_ids=[group.id],
             metadata_options={
                 "http_endpoint": "enabled",

@@ -79,6 +79,8 @@ class Environment:
     vpc_cidrs: tuple[IPv4Network, ...]
     routed_cidrs: tuple[IPv4Network, ...]
     dns: Dns
+    api_url: str = ""
+    """Of the HTTP API; empty where the stack has none."""
 
     def instance_arn(self, instance_id: str) -> str:
         """The ARN of one of its instances, in the account that its secret is in."""
@@ -114,6 +116,7 @@ class Environment:
                 servers=tuple(map(IPv4Address, dns.get("servers", ()))),
                 search_domains=tuple(dns.get("search_domains", ())),
             ),
+            api_url=raw.get("api_url", ""),
         )
 
 

@@ -56,6 +56,7 @@ class AwsMocks(Mocks):
         self.extra: dict[str, dict[str, Any]] = {
             "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 3},
             "random:index/randomUuid:RandomUuid": {"result": UUID},
+            "aws:lambda/functionUrl:FunctionUrl": {"functionUrl": "https://http-api-url.example/"},
         }
         """Computed outputs, by type token."""
 

@@ -138,7 +138,7 @@ def test_a_gateway_is_told_exactly_where_it_belongs(mine: Recorder) -> None:
 
 def test_the_artifact_is_uploaded_by_its_hash_and_an_older_one_stays(plan: Recorder) -> None:
     made = artifact.build(plans.ROOT)
-    stored = plan.one("bucketObjectv2:BucketObjectv2")
+    stored = plan.named("artifact-code")
     assert stored.inputs["key"] == f"gateway-{made.sha256}.tar"
     assert Path(stored.inputs["source"].path).read_bytes() == made.data
     assert stored.request.retainOnDelete

@@ -87,7 +87,7 @@ def test_no_rule_stands_inside_a_group(plan: Recorder) -> None:
 
 
 def statement(stack: str, sid: str) -> dict[str, Any]:
-    document = json.loads(plans.built(stack).one("rolePolicy:RolePolicy").inputs["policy"])
+    document = json.loads(plans.built(stack).named("gateway-policy").inputs["policy"])
     (found,) = [s for s in document["Statement"] if s["Sid"] == sid]
     return {key: value for key, value in found.items() if key != "Sid"}
 
@@ -164,9 +164,12 @@ def test_a_gateway_may_do_exactly_this() -> None:
 
 
 def test_a_gateway_has_no_other_policy(plan: Recorder) -> None:
-    role = plan.one("iam/role:Role").inputs
+    role = plan.named("gateway-role").inputs
     assert not {"managedPolicyArns", "inlinePolicies"} & set(role)
-    assert len(plan.of("rolePolicy:RolePolicy")) == 1
+    policies = [
+        d for d in plan.of("rolePolicy:RolePolicy") if d.inputs["role"] == "gateway-role-id"
+    ]
+    assert [d.name for d in policies] == ["gateway-policy"]
     assert not plan.of("rolePolicyAttachment:RolePolicyAttachment")
     trust = json.loads(role["assumeRolePolicy"])["Statement"]
     assert trust == [
