@@ -55,6 +55,11 @@ def cloud() -> Path:
     return run() / "cloud.json"
 
 
+def api() -> Path:
+    """Written by `lab.api` once it answers: where it is, and a key to sign with. Mode 0600."""
+    return run() / "api.json"
+
+
 def target_health() -> Path:
     """Written by the balancer: `{target group ARN: {instance id: {"state", "reason"}}}`."""
     return run() / "target-health.json"

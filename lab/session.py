@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from effects import Failed, Refusal, run
 from lab import (
+    api,
     balancer,
     clients,
     cloud,
@@ -115,6 +116,9 @@ def up(stack_file: Path | None, say: Say) -> proofs.Scene:
     machines.start(say)
     say(f"deploying stacks/Pulumi.lab.yaml: {deploy(stack_file)}")
     process.start("balancer", process.daemon("balancer"), ready=balancer.ready)
+    if environment.find(environment.LAB).api_url:
+        api.start()
+        say(f"HTTP API; {paths.api()} says where, and has a key to sign with")
     address = host.create()
     say(f"private host {address}")
     await_healthy(say)

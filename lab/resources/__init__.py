@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from effects import Refusal
-from lab.resources import autoscaling, dynamodb, ec2, iam, lb, misc, s3, security_groups
+from lab.resources import (
+    autoscaling,
+    dynamodb,
+    ec2,
+    iam,
+    lambda_,
+    lb,
+    logs,
+    misc,
+    s3,
+    security_groups,
+)
 
 if TYPE_CHECKING:
     from lab.resources.base import Handler
@@ -15,7 +26,9 @@ HANDLERS: dict[str, Handler] = {
     **dynamodb.HANDLERS,
     **ec2.HANDLERS,
     **iam.HANDLERS,
+    **lambda_.HANDLERS,
     **lb.HANDLERS,
+    **logs.HANDLERS,
     **misc.HANDLERS,
     **s3.HANDLERS,
     **security_groups.HANDLERS,
