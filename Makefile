@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 python := .venv/bin/python
 
-.PHONY: help up down check test test-all mutants lock install
+.PHONY: help up down check test test-all mutants openapi lock install
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,9 @@ test-all: install check ## `make test` and what takes longer, mutants included: 
 
 mutants: ## break the code on purpose; each break must fail a test
 	@$(python) tests/mutants.py
+
+openapi: ## the HTTP API's document, as docs/openapi.json has it, on stdout
+	@$(python) -m api.openapi
 
 lock: ## pin pyproject.toml's dependencies, with hashes and without any index address
 	@.venv/bin/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes \

@@ -10,6 +10,7 @@ may call at all is IAM's business on AWS; here every key that is known may.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -66,9 +67,9 @@ def deployed() -> tuple[str, str] | None:
     """Name and URL of the one function that has a URL; None where there is none."""
     client = aws.client("lambda")
     for one in client.list_functions()["Functions"]:
-        found = client.list_function_url_configs(FunctionName=one["FunctionName"])
-        for config in found["FunctionUrlConfigs"]:
-            return one["FunctionName"], config["FunctionUrl"]
+        name = one["FunctionName"]
+        with contextlib.suppress(client.exceptions.ResourceNotFoundException):
+            return name, client.get_function_url_config(FunctionName=name)["FunctionUrl"]
     return None
 
 
