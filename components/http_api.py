@@ -114,9 +114,11 @@ class HttpApi(pulumi.ComponentResource):
     """A Lambda function behind a function URL that only signed requests pass.
 
     The function has no resource policy, so nobody outside the account reaches it, and within the
-    account only who has `lambda:InvokeFunctionUrl` and `lambda:InvokeFunction` (Lambda developer
-    guide, "Control access to Lambda function URLs"). It has no reserved concurrency: AWS refuses
-    that in an account whose limit is a new account's.
+    account only who has `lambda:InvokeFunctionUrl` and `lambda:InvokeFunction` by a policy of their
+    own (Lambda developer guide, "Control access to Lambda function URLs"). The latter must have the
+    condition `lambda:InvokedViaFunctionUrl`: who invokes the function itself writes the event, and
+    could name another caller in it. No concurrency is reserved: AWS refuses that in an account
+    whose limit is still a new account's.
 
     Creates the code's object, a log group, a role with its policy, the function and its URL.
     """
