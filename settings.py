@@ -100,6 +100,8 @@ class Settings:
     dns_search_domains: tuple[str, ...]
     peer_to_peer: bool
     http_api: bool
+    takeover: bool
+    """Whether a client's session goes on at once on the gateway it lands on."""
     protect: bool
 
     @property
@@ -160,6 +162,7 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
         ),
         peer_to_peer=values.flag("peerToPeer"),
         http_api=values.flag("httpApi"),
+        takeover=values.flag("takeover"),
         protect=values.flag("protect"),
     )
     values.refuse_unknown()

@@ -35,6 +35,7 @@ def control_item(settings: Settings) -> dict[str, Any]:
         "vpc_cidrs": {"L": [{"S": str(cidr)} for cidr in settings.vpc.cidrs]},
         "routed_cidrs": {"L": [{"S": str(cidr)} for cidr in settings.routed_cidrs]},
         "client_pool": {"S": str(settings.client_pool)},
+        "takeover": {"BOOL": settings.takeover},
     }
 
 

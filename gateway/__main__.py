@@ -25,6 +25,7 @@ from gateway.paths import Paths
 from gateway.poller import Poller
 from gateway.registry_watch import RegistryWatch
 from gateway.secret_store import SecretStore
+from gateway.takeover.watch import TakeoverWatch
 from registry.store import Registry
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
     circle = Circle(link, board, post)
     key = GossipKey(Custody(secret), settings.gossip_version, agent.paths.gossip_key, link)
     key.recall()
+    takeover = TakeoverWatch(settings.port, link, board, agent.hub, memory=agent.memory, post=post)
     return [
         Poller("metadata", MetadataWatch(metadata, board, post).step, post),
         Poller("registry", RegistryWatch(registry, board, post).step, post),
@@ -57,6 +59,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("heartbeat", Heartbeat(registry, board, circle.acks).step, post),
         Poller("gossip key", key.step, post),
         Poller("gossip", circle.step, post),
+        Poller("takeover", takeover.step, post),
     ]
 
 

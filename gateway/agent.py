@@ -18,12 +18,22 @@ from effects import Failed
 from gateway import notify, sysctl
 from gateway.act import Actor
 from gateway.chrony import UNKNOWN
-from gateway.decide import FILTER, CutFlows, Decider, Desired, SlotPlan, peer_delta, step
+from gateway.decide import (
+    FILTER,
+    Command,
+    CutFlows,
+    Decider,
+    Desired,
+    LoadFilter,
+    SlotPlan,
+    peer_delta,
+    step,
+)
 from gateway.firewall import Filter, intersection
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
 from gateway.health import Verdict, complete, serves, verdict
 from gateway.keys import KeyFiles
-from gateway.messages import ChangesSeen, KeyFault, LifecycleSeen, PeersRead
+from gateway.messages import ChangesSeen, KeyFault, LifecycleSeen, PeersRead, SessionsMove
 from gateway.network import own_addresses
 from gateway.observe import FilterMemory, clock, kernel_has_wireguard, list_devices, observe
 from gateway.peer_cache import PeerCache, ServedCache
@@ -31,7 +41,9 @@ from gateway.peers import Admitted, KnownPeers, admitted
 from gateway.ratchet import Ratchet
 from gateway.state import RECENT, State, receive
 from gateway.status import Board, Status
-from gateway.wireguard import DumpReader, changed
+from gateway.takeover.hub import FilterLoaded, Hub, InterfaceMade
+from gateway.takeover.mover import Mover
+from gateway.wireguard import DumpReader, changed, forgotten, set_key
 from registry.items import Change, GatewayRecord, Unreadable
 
 if TYPE_CHECKING:
@@ -42,6 +54,7 @@ if TYPE_CHECKING:
     from gateway.environment import Environment
     from gateway.messages import Message
     from gateway.paths import Paths
+    from gateway.takeover.moves import Move
 
 log = logging.getLogger(__name__)
 
@@ -120,11 +133,14 @@ class Agent:
         self.environment, self.paths, self.board = environment, paths, Board()
         self.key_files = KeyFiles(paths.keys)
         self._decider = decider or Decider()
-        self._look_at_clock, self._monotonic = look_at_clock, monotonic
+        self._look_at_clock, self._wall, self._monotonic = look_at_clock, wall, monotonic
         self._ratchet = Ratchet(paths.clock, wall, monotonic)
         self._queue: queue.Queue[Message] = queue.Queue()
-        self._memory, self._dumps = FilterMemory(), DumpReader()
-        self._actor = Actor(paths, self._memory, lambda: notify.notify(notify.ALIVE))
+        self.memory, self._dumps = FilterMemory(), DumpReader()
+        self._actor = Actor(paths, self.memory, lambda: notify.notify(notify.ALIVE))
+        self.hub = Hub()
+        self._mover = Mover(self.hub, self._carry_out, wall=wall, monotonic=monotonic)
+        self._moves: list[Move] = []
         self._peer_cache, self._served_cache = PeerCache(paths.state), ServedCache(paths.state)
         self._sysctl = sysctl.parse(paths.sysctl_wanted.read_text())
         self._kernel_wireguard = kernel_has_wireguard()
@@ -176,6 +192,7 @@ class Agent:
         before = self._state
         self._receive_all()
         self._note_ending()
+        self._move_sessions()
         if not self._clock.synchronised:
             self._clock = self._look_at_clock()  # health waits for it
         if self._state is not before:
@@ -206,6 +223,8 @@ class Agent:
                             generation,
                             why,
                         )
+                case SessionsMove(moves):
+                    self._moves += moves
                 case LifecycleSeen(ending) if ending != before.ending:
                     log.info("draining" if ending else "no longer draining")
 
@@ -222,7 +241,9 @@ class Agent:
         until_look = self._looked_at + LOOK_EVERY - self._monotonic()
         expiry = self._admitted.next_expiry
         until_expiry = WAKE_AT_MOST if expiry is None else expiry - self._ratchet.now()
-        return max(0.0, min(WAKE_AT_MOST, until_look, until_expiry))
+        calm = self._mover.next_due
+        until_calm = WAKE_AT_MOST if calm is None else calm - self._monotonic()
+        return max(0.0, min(WAKE_AT_MOST, until_look, until_expiry, until_calm))
 
     def _journal(self, before: State, changes: tuple[Change | Unreadable, ...]) -> None:
         """On disk before it is in force: what was confirmed once holds after a restart."""
@@ -270,6 +291,21 @@ class Agent:
 
     # -------------------------------------------------------------- acting
 
+    def _move_sessions(self) -> None:
+        """First of all, and all that wait at once: clients are silent until it is done."""
+        moves, self._moves = self._moves, []
+        seen, admitted = self._seen, self._admit().addresses
+        if seen is None:
+            return
+        if moves:
+            reset = self._mover.move(moves, seen.desired, admitted)
+            devices = {
+                name: forgotten(device, reset[name]) if name in reset else device
+                for name, device in seen.observed.devices.items()
+            }
+            self._seen = replace(seen, observed=replace(seen.observed, devices=devices))
+        self._mover.calm(seen.desired, admitted)
+
     def _desired(self, own: frozenset[IPv4Address]) -> Desired:
         environment, state = self.environment, self._state
         slots = () if self._drained else state.served
@@ -300,6 +336,7 @@ class Agent:
                 reach=reach_of(environment, state),
                 gateways=state.gateways | own,
                 peer_to_peer=environment.peer_to_peer,
+                takeover=state.control is None or state.control.takeover,
             ),
             sysctl=self._sysctl,
         )
@@ -345,6 +382,8 @@ class Agent:
         failed = self._actor.carry_out([*actions, *([CutFlows(owed)] if owed else ())])
         self._to_cut = owed if CutFlows.scope in failed else frozenset()
         self._failures += len(failed)
+        if FILTER not in failed and any(isinstance(action, LoadFilter) for action in actions):
+            self.hub.put(FilterLoaded())
         return failed
 
     def _pass(self) -> None:
@@ -359,8 +398,9 @@ class Agent:
                 desired = self._desired(own_addresses(dict(observed.links), INTERFACES))
                 actions = self._decider.plan(desired, observed)
                 if not any(action.scope == FILTER for action in actions):
-                    self._memory.agree(desired.reaches)
+                    self.memory.agree(desired.reaches)
                 failed = self._carry_out(actions)
+                self._tell_of_new_interfaces(desired, actions)
                 if actions:
                     self._listed_at = float("-inf")
                 else:
@@ -380,6 +420,14 @@ class Agent:
             before, self._state = self._state, replace(self._state, complete=True)
             self._remember(before)
 
+    def _tell_of_new_interfaces(self, desired: Desired, actions: Iterable[Action]) -> None:
+        """Whatever gets its key now has no session of before."""
+        given = {action.argv for action in actions if isinstance(action, Command)}
+        at = int(self._wall() * 1000)
+        for plan in desired.slots:
+            if set_key(plan.interface, plan.key_file) in given:
+                self.hub.put(InterfaceMade(plan.interface, at))
+
     def _look(self) -> Observed:
         """At everything; at each single peer only as often as that is cheap."""
         seen, now = self._seen, self._monotonic()
@@ -392,7 +440,7 @@ class Agent:
         return observe(
             self.environment.client_pool,
             self.paths,
-            self._memory,
+            self.memory,
             devices,
             kernel_wireguard=self._kernel_wireguard,
         )
@@ -429,6 +477,8 @@ class Agent:
                 faults=faults,
                 failures=self._failures,
                 unreadable=self._unreadable,
+                sessions=self.hub.view,
+                carried=self._mover.carried,
                 drained=self._drained and seen is not None and not seen.observed.devices,
                 record=self._record(faults),
                 at=self._monotonic(),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from gateway.access import NETWORKS, OPEN, PORTS, PROTOCOLS, SETS, TABLE, SetChanges, script
 from gateway.generations import INTERFACES, SLOTS, interface_of
 from gateway.network import mark_of
+from gateway.takeover import rules as takeover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +56,8 @@ class Filter:
     gateways: frozenset[IPv4Address]
     """Every gateway's own: a client, translated, would look like a gateway to the others."""
     peer_to_peer: bool
+    takeover: bool = True
+    """Whether packets of other gateways' sessions are reported to the agent."""
 
 
 def intersection(
@@ -142,6 +145,8 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
                 f"iifname {wg} drop",
                 # before what is established: a gateway that is gone is a stranger at once
                 *gossip,
+                # before what is established, too: one flow may outlive several sessions
+                *([takeover.report_moved(ports)] if filter_.takeover else []),
                 "ct state established,related accept",
                 f"udp dport {ports} accept",
                 f"tcp dport {served} accept",
@@ -156,7 +161,11 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
         # a gateway that the load balancer has left must not call it back past the load balancer.
         "from_gateway": (
             "type filter hook output priority filter; policy accept;",
-            [f"udp sport {ports} ct direction reply accept", f"udp sport {ports} drop"],
+            [
+                takeover.note_handshakes(ports),
+                f"udp sport {ports} ct direction reply accept",
+                f"udp sport {ports} drop",
+            ],
         ),
         "translate": (
             "type nat hook postrouting priority srcnat; policy accept;",
@@ -179,7 +188,10 @@ def render(filter_: Filter, changes: SetChanges = NO_CHANGES) -> str:
             f"flags dynamic,timeout; timeout {RETURN_PATH_LIFETIME}; }}"
             for slot in SLOTS
         ),
-        *(f"add set {TABLE} {name} {{ {kind} }}" for name, kind in SETS.items()),
+        *(
+            f"add set {TABLE} {name} {{ {kind} }}"
+            for name, kind in {**SETS, **takeover.SETS}.items()
+        ),
     ]
     for name, (hook, _rules) in chains.items():
         lines.append(f"add chain {TABLE} {name}" + (f" {{ {hook} }}" if hook else ""))

@@ -7,6 +7,7 @@ any are asked for again.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LIST = ("conntrack", "-L", "-f", "ipv4")
+BULK = ("conntrack", "-R", "-")
+"""Reads commands, one a line; one that finds nothing to delete is no failure there."""
+
 FEW = 16
 """Clients up to which each is simply tried."""
 
@@ -49,3 +53,26 @@ def cut(addresses: Iterable[IPv4Address]) -> None:
             # it counts to nothing deleted as a failure
             if ran.status != 0 and _NOTHING not in ran.stderr:
                 raise Failed(command, ran.status, ran.stderr)
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A client's UDP flow to this gateway: where it comes from, and the port it comes to."""
+
+    address: IPv4Address
+    port: int
+    to: int
+
+
+def bulk(flows: Iterable[Outside]) -> str:
+    """Lines for `BULK` that delete these flows and no other. Pure."""
+    return "".join(
+        f"-D -f ipv4 -p udp -s {flow.address} --sport {flow.port} --dport {flow.to}\n"
+        for flow in flows
+    )
+
+
+def forget(flows: Iterable[Outside]) -> None:
+    """Delete these flows: an answer to them would be none any more. Raises `effects.Failed`."""
+    if text := bulk(flows):
+        run(BULK, stdin=text, timeout=_TIMEOUT)

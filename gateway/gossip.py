@@ -54,6 +54,12 @@ class Kind(IntEnum):
     """This generation of this epoch is in force here: an acknowledgement."""
     CHANGES = 3
     """Changes of the registry, in order."""
+    SESSIONS = 4
+    """A part of the sender's journal of sessions and claims (gateway.takeover.words)."""
+    SESSIONS_WANTED = 5
+    """Send your journal from this number on."""
+    SESSIONS_RETURNED = 6
+    """What I know of your sessions: you seem to have been started again."""
 
 
 class Refused(ValueError):  # noqa: N818 - an answer

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from gateway.metadata import Identity
     from gateway.peers import KnownPeers
+    from gateway.takeover.moves import Move
     from registry.items import Change, Head, Unreadable
 
 
@@ -86,6 +87,13 @@ class Trouble:
     why: str
 
 
+@dataclass(frozen=True)
+class SessionsMove:
+    """Clients' sessions come to this gateway, or have gone to another."""
+
+    moves: tuple[Move, ...]
+
+
 Message: TypeAlias = (
     IdentityFound
     | HeadSeen
@@ -95,5 +103,6 @@ Message: TypeAlias = (
     | KeyFault
     | GatewaysSeen
     | LifecycleSeen
+    | SessionsMove
     | Trouble
 )

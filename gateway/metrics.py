@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.generations import slot_of
+from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from gateway.status import Status
+    from gateway.takeover.hub import SessionsView
 
 ONLINE_WITHIN = 180
 """Seconds since the last handshake, after which WireGuard itself discards the session's keys."""
@@ -44,6 +46,7 @@ class StatusCollector(Collector):
         yield from _wireguard(status)
         yield from _numbers(status, self._now())
         yield from _by_label(status)
+        yield from _sessions(status.sessions)
         yield _gossip(dict(self._gossip()))
 
 
@@ -67,8 +70,10 @@ def _wireguard(status: Status) -> Iterator[Metric]:
                 ",".join(peer.allowed_ips),
                 status.admitted.names.get(peer.public_key, ""),
             )
-            sent.add_metric(labels, peer.sent)
-            received.add_metric(labels, peer.received)
+            # a peer that has changed hands was made anew, and its counters with it
+            before = status.carried.get((device.name, peer.public_key), (0, 0))
+            received.add_metric(labels, before[0] + peer.received)
+            sent.add_metric(labels, before[1] + peer.sent)
             handshake.add_metric(labels, peer.latest_handshake)
     return iter((sent, received, handshake))
 
@@ -152,6 +157,31 @@ def _by_label(status: Status) -> Iterator[Metric]:
         fault = state.key_faults.get(generation)
         refused.add_metric((str(generation),), int(fault is not None and fault.refused))
     return iter((healthy, served, refused))
+
+
+def _sessions(view: SessionsView) -> Iterator[Metric]:
+    for name, text, value in (
+        ("gatepair_takeover_working", "1 if sessions can be taken over", int(view.working)),
+        ("gatepair_held_peers", "Peers whose session this gateway holds", len(view.holding)),
+        ("gatepair_unsettled_peers", "Peers with a handshake under way here", view.unsettled),
+        ("gatepair_own_sessions", "Handshakes of this gateway, not yet too old", view.own),
+        ("gatepair_remote_sessions", "The same of other gateways", view.remote),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)
+    for name, text in (
+        (TAKEOVERS, "Sessions of other gateways that went on here"),
+        (RELINQUISHED, "Peers given up because another gateway has them, or a takeover failed"),
+    ):
+        count = view.counts.get(name, 0)
+        yield CounterMetricFamily(f"gatepair_{name}_total", text, value=count)
+    reports = CounterMetricFamily(
+        "gatepair_takeover_reports_total",
+        "Packets of other gateways' sessions that the kernel reported, by what became of them",
+        labels=("outcome",),
+    )
+    for outcome in (*OUTCOMES, "unmatched", "garbled", "overrun"):
+        reports.add_metric((outcome,), view.counts.get(outcome, 0))
+    yield reports
 
 
 def _gossip(counts: Mapping[str, int]) -> Metric:

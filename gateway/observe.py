@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 from effects import Failed, run
@@ -26,7 +27,8 @@ class FilterMemory:
     """What we put into the packet filter, and whether anybody else has changed it since.
 
     nftables numbers its transactions: while the number is the one after our own last transaction,
-    everything is as we left it and nothing is listed.
+    everything is as we left it and nothing is listed. Two threads of ours make transactions; the
+    lock keeps each one's numbers apart.
     """
 
     def __init__(self, generation: Callable[[], int] = ruleset.generation) -> None:
@@ -36,23 +38,37 @@ class FilterMemory:
         self._reaches: Reaches | None = None
         self._rules_at: int | None = None
         self._sets_at: int | None = None
+        self._lock = threading.RLock()
 
     @contextlib.contextmanager
     def changing(self, reaches: Reaches) -> Generator[None]:
         """Around a transaction of ours after which the sets say `reaches`, if it goes well."""
-        before = self._now()
-        yield
-        after = self._now()
-        alone = before is not None and after == before + 1
-        self._reaches = reaches
-        # after a look that found what was to be changed, the number was taken before the look
-        self._sets_at = after if alone and self._sets_at == before else None
-        self._rules_at = after if alone and self._rules_at == before else None
+        with self._lock:
+            before = self._now()
+            yield
+            after = self._now()
+            alone = before is not None and after == before + 1
+            self._reaches = reaches
+            # after a look that found what was to be changed, the number was taken before the look
+            self._sets_at = after if alone and self._sets_at == before else None
+            self._rules_at = after if alone and self._rules_at == before else None
+
+    @contextlib.contextmanager
+    def beside(self) -> Generator[None]:
+        """Around a transaction of ours that touches neither the rules nor who may go where."""
+        with self._lock:
+            before = self._now()
+            yield
+            after = self._now()
+            if before is not None and after == before + 1:
+                self._sets_at = after if self._sets_at == before else self._sets_at
+                self._rules_at = after if self._rules_at == before else self._rules_at
 
     def remember(self, filter_: Filter) -> None:
         """Note that `filter_` has just been loaded."""
-        self._rules_at = self._now()
-        self._filter, self._fingerprint = filter_, _listing()
+        with self._lock:
+            self._rules_at = self._now()
+            self._filter, self._fingerprint = filter_, _listing()
 
     def agree(self, reaches: Reaches) -> None:
         """Note that the sets were found to say `reaches` at the last look."""
@@ -60,20 +76,22 @@ class FilterMemory:
 
     def present(self) -> Filter | None:
         """The loaded filter, if the kernel still has every rule of it and no other."""
-        now = self._now()
-        if self._filter is None or (now is not None and now == self._rules_at):
+        with self._lock:
+            now = self._now()
+            if self._filter is None or (now is not None and now == self._rules_at):
+                return self._filter
+            if _listing() != self._fingerprint:
+                return None
+            self._rules_at = now
             return self._filter
-        if _listing() != self._fingerprint:
-            return None
-        self._rules_at = now
-        return self._filter
 
     def sets(self) -> tuple[Reaches | None, frozenset[Element]]:
         """What the sets were made to say; or None and what is in them."""
-        now = self._now()
-        if self._reaches is not None and now is not None and now == self._sets_at:
-            return self._reaches, frozenset()
-        self._sets_at = now
+        with self._lock:
+            now = self._now()
+            if self._reaches is not None and now is not None and now == self._sets_at:
+                return self._reaches, frozenset()
+            self._sets_at = now
         found = frozenset(
             element
             for name in access.SETS

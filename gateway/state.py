@@ -15,6 +15,7 @@ from gateway.messages import (
     KeyReady,
     LifecycleSeen,
     PeersRead,
+    SessionsMove,
     Trouble,
 )
 from gateway.peers import KnownPeers, advance
@@ -92,6 +93,8 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - o
             return replace(state, gateways=addresses)
         case LifecycleSeen(ending):
             return replace(state, ending=ending)
+        case SessionsMove():
+            return state  # sessions are the machine's, and the takeover thread's
         case Trouble(part, why):
             rest = _without(state.trouble, part)
             return replace(state, trouble={**rest, part: why} if why else rest)

@@ -10,6 +10,7 @@ from gateway.chrony import UNKNOWN, Clock
 from gateway.health import BOOTING, Verdict
 from gateway.peers import Admitted
 from gateway.state import State
+from gateway.takeover.hub import SessionsView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,10 @@ class Status:
     """Registry items that did not parse since the start."""
     drained: bool = False
     """The interfaces are down because the instance is to be terminated."""
+    sessions: SessionsView = field(default_factory=SessionsView)
+    """Whose sessions are on this gateway."""
+    carried: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    """(interface, public key) -> bytes received and sent that its device has forgotten."""
     record: GatewayRecord | None = None
     """What to write into the registry; None before the instance knows itself."""
     at: float = float("inf")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from ipaddress import IPv4Address
     from pathlib import Path
 
@@ -99,6 +99,46 @@ def _peer(words: list[str]) -> DevicePeer:
     )
 
 
+def dump_one(interface: str) -> tuple[str, ...]:
+    """Command that lists one device with its peers."""
+    return ("wg", "show", interface, "dump")
+
+
+def pick(text: str, public_keys: Collection[str]) -> dict[str, DevicePeer]:
+    """Some peers from `wg show INTERFACE dump`; the others, and the private key, are not parsed."""
+    found: dict[str, DevicePeer] = {}
+    for line in text.splitlines():
+        words = line.split("\t")
+        if len(words) + 1 == _PEER_FIELDS and words[0] in public_keys:
+            found[words[0]] = _peer(words)
+    return found
+
+
+def forgotten(device: Device, public_keys: Collection[str]) -> Device:
+    """The device after these peers were removed and put back, without looking at it."""
+    peers = dict(device.peers)
+    for key in public_keys:
+        if key in peers:
+            peers[key] = DevicePeer(key, peers[key].allowed_ips)
+    return replace(device, peers=peers)
+
+
+HANDSHAKES = ("wg", "show", "all", "latest-handshakes")
+ENDPOINTS = ("wg", "show", "all", "endpoints")
+
+
+def parse_table(text: str) -> dict[tuple[str, str], str]:
+    """(interface, public key) -> value, from `wg show all latest-handshakes | endpoints`.
+
+    Raises `ValueError` on lines of another form.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for line in text.splitlines():
+        interface, public_key, value = line.split("\t")
+        found[interface, public_key] = value
+    return found
+
+
 @dataclass(frozen=True)
 class PeerChanges:
     """What to do to one device's peers, and to no other peer of it."""
@@ -147,21 +187,22 @@ def changed(device: Device, changes: PeerChanges) -> Device:
 
 def remove_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]:
     """Commands for what goes. They come first: an address may go from one key to another."""
-    return _set(interface, [("peer", key, "remove") for key in changes.remove])
+    return set_peers(interface, [("peer", key, "remove") for key in changes.remove])
 
 
 def put_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]:
     """Commands for what comes or gets another address."""
-    return _set(
+    return set_peers(
         interface,
         [("peer", key, "allowed-ips", f"{address}/32") for key, address in changes.put],
     )
 
 
-def _set(interface: str, steps: list[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+def set_peers(interface: str, steps: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Commands that do these steps in order, many in one request; a step is never cut in two."""
     for batch in _batches(steps):
         yield ("wg", "set", interface, *(word for step in batch for word in step))
 
 
-def _batches(steps: list[tuple[str, ...]]) -> Iterable[list[tuple[str, ...]]]:
+def _batches(steps: Sequence[tuple[str, ...]]) -> Iterable[Sequence[tuple[str, ...]]]:
     return (steps[start : start + BATCH] for start in range(0, len(steps), BATCH))

@@ -198,6 +198,10 @@ class Reader:
             raise self.fault(f"{name}: not a list of numbers")
         return tuple(self._whole(name, part["N"]) for part in parts)
 
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True or false; `default` when the attribute is missing."""
+        return self._get(name, "BOOL") if self.has(name) else default
+
     def map(self, name: str) -> Item:
         """A map, with attribute values in it."""
         self.need(name)
@@ -291,6 +295,8 @@ class Control:
     vpc_cidrs: tuple[IPv4Network, ...]
     routed_cidrs: tuple[IPv4Network, ...]
     client_pool: IPv4Network
+    takeover: bool = True
+    """Whether a gateway takes over sessions of others; also when the item does not say."""
 
     @property
     def newest(self) -> int:
@@ -305,6 +311,7 @@ class Control:
             "vpc_cidrs": self.vpc_cidrs,
             "routed_cidrs": self.routed_cidrs,
             "client_pool": self.client_pool,
+            "takeover": self.takeover,
         }
         return {**CONTROL_KEY, **attributes(values)}
 
@@ -326,6 +333,7 @@ class Control:
             vpc_cidrs=read.convert_all("vpc_cidrs", IPv4Network),
             routed_cidrs=read.convert_all("routed_cidrs", IPv4Network),
             client_pool=read.convert("client_pool", IPv4Network),
+            takeover=read.flag("takeover", default=True),
         )
 
 

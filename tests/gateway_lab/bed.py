@@ -39,9 +39,10 @@ ROOT = HERE.parent.parent
 MOTO_PORT = 5099
 INSTANCE = "i-0123456789abcdef0"
 GATEWAY, CLIENT, HOST = "gpx-gw", "gpx-c", "gpx-h"
-NAMESPACES = (CLIENT, GATEWAY, HOST, "gpx-g2")
 HOST_ADDRESS = "10.20.0.20"
 POOL = IPv4Network("100.96.0.0/16")
+PREFIX = "gpx-"
+"""Of every namespace that tests here make."""
 SEED = "9b9f1f0e-8f57-4d5e-9df0-1a4b8a1a6c3e"
 
 
@@ -324,8 +325,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def remove_namespaces() -> None:
     """Kill what runs in the namespaces, and remove them."""
     present = run(["ip", "netns", "list"]).stdout.split()
-    for name in NAMESPACES:
-        if name in present:
+    for name in present:
+        if name.startswith(PREFIX):
             for pid in run(["ip", "netns", "pids", name]).stdout.split():
                 os.kill(int(pid), signal.SIGKILL)
             run(["ip", "netns", "delete", name])

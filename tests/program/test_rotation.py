@@ -57,7 +57,17 @@ def test_the_control_item_says_what_gateways_serve_and_where_they_lead(mine: Rec
         "vpc_cidrs": {"L": [{"S": "172.20.0.0/20"}]},
         "routed_cidrs": {"L": [{"S": "10.60.0.0/16"}, {"S": "10.61.0.0/16"}]},
         "client_pool": {"S": "10.99.0.0/24"},
+        "takeover": {"BOOL": False},
     }
+
+
+def test_switching_takeover_touches_the_control_item_and_nothing_else() -> None:
+    on, off = (
+        inputs(plans.build("lab", preview=False, change={"gatepair:takeover": value}))
+        for value in ("true", "false")
+    )
+    (only,) = [urn for urn in on if on[urn] != off[urn]]
+    assert only.endswith("dynamodb/tableItem:TableItem::peer-registry-control")
 
 
 def test_the_registry_can_be_taken_back_to_any_second(plan: Recorder) -> None:

@@ -158,6 +158,7 @@ def test_the_last_generation_is_the_one_for_new_configs(generations: list[int]) 
         ("client_pool", {"S": "nowhere"}),
         ("port", {"N": "65535"}),
         ("port", {"N": "0"}),
+        ("takeover", {"S": "no"}),
     ],
 )
 def test_control_with_a_network_or_port_that_is_none_does_not_parse(
@@ -165,6 +166,13 @@ def test_control_with_a_network_or_port_that_is_none_does_not_parse(
 ) -> None:
     with pytest.raises(ItemError, match=attribute):
         Control.from_item({**CONTROL.to_item(), attribute: value})
+
+
+def test_takeover_is_on_unless_control_says_otherwise() -> None:
+    item = CONTROL.to_item()
+    assert Control.from_item({**item, "takeover": {"BOOL": False}}).takeover is False
+    del item["takeover"]
+    assert Control.from_item(item).takeover is True
 
 
 def test_the_head_of_an_empty_table_is_generation_nought() -> None:

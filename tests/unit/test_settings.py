@@ -69,6 +69,7 @@ def test_the_labs_settings_are_good_and_typed() -> None:
         dns_search_domains=(),
         peer_to_peer=False,
         http_api=True,
+        takeover=True,
         protect=False,
     )
 
@@ -96,7 +97,7 @@ GOOD = [
     {"endpoint": "vpn.example.com"},
     {"endpoint": "203.0.113.9"},
     {"amiId": "ami-0a1b2c3d"},
-    {"protect": "true", "peerToPeer": "true"},
+    {"protect": "true", "peerToPeer": "true", "takeover": "false"},
     {"vpc": {**NEW, "cidr": "192.168.7.0/24"}},
     {"vpc": {k: v for k, v in ADOPTED.items() if k != "routeTableIds"}},
     {"routedCidrs": ["10.30.0.0/16"], "dns": {"servers": ["10.30.0.53"]}},

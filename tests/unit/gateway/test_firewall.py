@@ -86,10 +86,27 @@ def test_every_base_chain_of_what_may_pass_drops_by_default() -> None:
 
 
 def test_wireguard_speaks_only_in_answer() -> None:
-    assert rules(render(FILTER), "from_gateway") == [
+    note, *others = rules(render(FILTER), "from_gateway")
+    assert note.startswith("udp sport { 51820, 51821 } ct direction reply @th,64,32 {")
+    assert others == [
         "udp sport { 51820, 51821 } ct direction reply accept",
         "udp sport { 51820, 51821 } drop",
     ]
+
+
+def test_takeover_looks_at_what_comes_in_before_it_is_accepted_and_only_if_it_is_on() -> None:
+    inward = rules(render(FILTER), "to_gateway")
+    (report,) = [rule for rule in inward if "@watched" in rule]
+    assert inward.index(report) < inward.index("ct state established,related accept")
+    assert report.startswith("udp dport { 51820, 51821 } @th,64,32 0x04000000 ")
+    off = rules(render(replace(FILTER, takeover=False)), "to_gateway")
+    assert off == [rule for rule in inward if rule != report]
+
+
+def test_indices_that_were_handed_out_are_noted_whether_or_not_takeover_is_on() -> None:
+    off = rules(render(replace(FILTER, takeover=False)), "from_gateway")
+    assert off == rules(render(FILTER), "from_gateway")
+    assert "add @handed_out" in off[0]
 
 
 def test_loading_again_keeps_the_return_paths_and_loading_anew_does_not() -> None:

@@ -1,0 +1,113 @@
+"""The packet filter's part in takeovers, as text for nftables. Pure.
+
+In UDP, `@th,64,32` is WireGuard's message type with its three zero bytes and `@th,96,32` the
+session's index, as they lie on the wire. nft 1.0.6 and 1.1.3 take sets of these, also joined with
+others, by `typeof`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from gateway.takeover.packets import INITIATION, RESPONSE, TRANSPORT, Endpoint
+from gateway.takeover.sessions import LIFETIME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+HANDSHAKES, MOVED = 0x6700, 0x6701
+"""nflog groups: any numbers that nobody else on the machine uses."""
+
+HANDED, WATCHED, RECENT = "handed_out", "watched", "reported"
+"""Sets: indices that this gateway has handed out, filled by the kernel itself, so that they are
+known even while no agent runs; indices whose packets are reported; those reported just now."""
+
+_MOST = 262144
+_LIFETIME = f"{LIFETIME // 1000}s"
+_HANDED_KEY = "udp sport . @th,96,32 . ip daddr . udp dport"
+_INCOMING_KEY = "udp dport . @th,96,32"
+_WHOLE_HANDSHAKE = 256
+"""Bytes: an initiation of 148 behind the longest IPv4 header and UDP's."""
+_HEADERS = 96
+
+SETS = {
+    HANDED: (f"typeof {_HANDED_KEY}; size {_MOST}; flags dynamic,timeout; timeout {_LIFETIME};"),
+    WATCHED: f"typeof {_INCOMING_KEY}; size {_MOST}; flags timeout;",
+    RECENT: f"typeof {_INCOMING_KEY}; size {_MOST}; flags dynamic,timeout; timeout 2s;",
+}
+"""Their declarations. They are there whether or not takeover is on."""
+
+BATCH = 1000
+"""Elements in one command: a netlink message holds 64 KB."""
+
+
+def note_handshakes(ports: str) -> str:
+    """Rule for what leaves: note the index of a handshake message and show it to the agent.
+
+    Only of those that are let out, as answers.
+    """
+    kinds = f"{{ {_kind(INITIATION)}, {_kind(RESPONSE)} }}"
+    return (
+        f"udp sport {ports} ct direction reply @th,64,32 {kinds} add @{HANDED} {{ {_HANDED_KEY} }} "
+        f"log group {HANDSHAKES} snaplen {_WHOLE_HANDSHAKE} queue-threshold 1"
+    )
+
+
+def report_moved(ports: str) -> str:
+    """Rule for what comes in: show one packet a second of each watched session to the agent.
+
+    A stranger's packet is looked up and forgotten; it costs nobody's place in a queue.
+    """
+    return (
+        f"udp dport {ports} @th,64,32 {_kind(TRANSPORT)} {_INCOMING_KEY} @{WATCHED} "
+        f"add @{RECENT} {{ {_INCOMING_KEY} limit rate 1/second burst 1 packets }} "
+        f"log group {MOVED} snaplen {_HEADERS} queue-threshold 1"
+    )
+
+
+def _kind(number: int) -> str:
+    return f"{number << 24:#010x}"
+
+
+def watch(table: str, elements: Iterable[tuple[int, int, int]]) -> Iterator[str]:
+    """Commands that watch sessions: port, index, milliseconds. Those already watched stay so."""
+    texts = [
+        f"{port} . {index:#010x} timeout {max(1, left // 1000)}s" for port, index, left in elements
+    ]
+    for start in range(0, len(texts), BATCH):
+        some = ", ".join(texts[start : start + BATCH])
+        yield f"add element {table} {WATCHED} {{ {some} }}\n"
+
+
+def list_handed(table: str) -> tuple[str, ...]:
+    """Command that lists what this gateway has handed out."""
+    return ("nft", "--json", "list", "set", *table.split(), HANDED)
+
+
+@dataclass(frozen=True)
+class HandedOut:
+    """A handshake message the kernel has seen leave."""
+
+    port: int
+    index: int
+    endpoint: Endpoint
+    age: int
+    """Milliseconds; the kernel tells whole seconds, and this errs towards older."""
+
+
+def parse_handed(text: str) -> list[HandedOut]:
+    """From `nft --json list set`. Raises `ValueError` when it is in no form that is known."""
+    found = []
+    try:
+        for entry in json.loads(text)["nftables"]:
+            for element in entry.get("set", {}).get("elem", ()):
+                port, index, address, dport = element["elem"]["val"]["concat"]
+                age = max(0, LIFETIME - int(element["elem"]["expires"]) * 1000)
+                endpoint = Endpoint(IPv4Address(address), int(dport))
+                found.append(HandedOut(int(port), int(index), endpoint, age))
+    except (KeyError, TypeError, AttributeError) as err:
+        raise ValueError(f"nft lists the handed out indices in another form: {err!r}") from err
+    return found
