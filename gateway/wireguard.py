@@ -124,18 +124,18 @@ def forgotten(device: Device, public_keys: Collection[str]) -> Device:
 
 
 HANDSHAKES = ("wg", "show", "all", "latest-handshakes")
-ENDPOINTS = ("wg", "show", "all", "endpoints")
+"""(`wg show all endpoints` is no such table: it names the interface before the first peer only.)"""
 
 
-def parse_table(text: str) -> dict[tuple[str, str], str]:
-    """(interface, public key) -> value, from `wg show all latest-handshakes | endpoints`.
+def parse_handshakes(text: str) -> dict[tuple[str, str], int]:
+    """(interface, public key) -> epoch seconds of the last handshake, 0 if there was none.
 
     Raises `ValueError` on lines of another form.
     """
-    found: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str], int] = {}
     for line in text.splitlines():
-        interface, public_key, value = line.split("\t")
-        found[interface, public_key] = value
+        interface, public_key, when = line.split("\t")
+        found[interface, public_key] = int(when)
     return found
 
 

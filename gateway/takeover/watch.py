@@ -54,6 +54,9 @@ BEAT = 1.0
 
 EXPIRE_EVERY = 10.0
 
+WATCH_AGAIN_EVERY = 60.0
+"""Seconds between writing all watched sessions: somebody may have emptied the kernel's set."""
+
 WRITE_EVERY = 0.1
 """Seconds between two changes of the kernel's set: each starts a program."""
 
@@ -112,6 +115,7 @@ class TakeoverWatch:
         self._moves: list[Move] = []
         self._to_watch: dict[tuple[int, int], int] = {}
         self._beat_at = self._expire_at = self._write_at = self._rest_until = float("-inf")
+        self._watch_again_at = monotonic() + WATCH_AGAIN_EVERY
         self._look_at = float("inf")
         self._viewed = -1
         self._why = ""
@@ -224,10 +228,10 @@ class TakeoverWatch:
         match kind:
             case Kind.SESSIONS:
                 part = words.unpack_part(body, sender)
-                for fact in part.facts:
-                    self._fact(desk, fact)
                 if self._followers.setdefault(sender, Follower()).take(part):
                     self._give_back(desk, sender, source)
+                for fact in part.facts:
+                    self._fact(desk, fact)
             case Kind.SESSIONS_WANTED:
                 journal, after = words.unpack_wish(body)
                 self._send_since(sender, after if journal == self._journal.name else 0, source)
@@ -290,14 +294,13 @@ class TakeoverWatch:
             log.info("takeover: %d of %d sessions of before are known", placed, len(handed))
 
     def _peers_by_endpoint(self) -> dict[tuple[str, str], list[PeerId]]:
-        shaken = wireguard.parse_table(self._call(wireguard.HANDSHAKES))
         oldest = (self._now() - LIFETIME) // 1000
         found: dict[tuple[str, str], list[PeerId]] = {}
-        for key, endpoint in wireguard.parse_table(self._call(wireguard.ENDPOINTS)).items():
-            interface, public_key = key
-            peer = self._recipients.id_of(public_key)
-            if peer is not None and int(shaken.get(key, "0")) > oldest:
-                found.setdefault((interface, endpoint), []).append(peer)
+        for name, device in wireguard.parse_dump(self._call(wireguard.DUMP)).items():
+            for public_key, peer in device.peers.items():
+                known = self._recipients.id_of(public_key)
+                if known is not None and peer.latest_handshake > oldest:
+                    found.setdefault((name, peer.endpoint), []).append(known)
         return found
 
     def _again(self, desk: Desk, session: Session) -> None:
@@ -321,12 +324,12 @@ class TakeoverWatch:
             if began < self._look_at:
                 return
             try:
-                table = wireguard.parse_table(self._call(wireguard.HANDSHAKES))
+                table = wireguard.parse_handshakes(self._call(wireguard.HANDSHAKES))
             except (Failed, ValueError) as err:
                 self._say(str(err))
                 table = {}
             shaken = {
-                place: int(table.get((interface_of(place.slot), public_key), "0"))
+                place: table.get((interface_of(place.slot), public_key), 0)
                 for place in desk.unsettled
                 if (public_key := self._recipients.public_key(place.peer)) is not None
             }
@@ -377,6 +380,9 @@ class TakeoverWatch:
             self._expire_at = now
             desk.expire(self._now())
             self._journal.expire(self._now(), keep=desk.holding())
+        if now >= self._watch_again_at:
+            self._watch_again_at = now + WATCH_AGAIN_EVERY
+            self._do(desk.watched(self._now()))
         self._write(now)
 
     def _ask(self, circle: frozenset[IPv4Address]) -> None:

@@ -188,11 +188,11 @@ class Bed:
                 self.clients[key] = session.client(service, endpoint_url=url, config=config)
             yield self.clients[key]
 
-    def control(self, *generations: int) -> None:
+    def control(self, *generations: int, takeover: bool = True) -> None:
         """Write the control item, as the Pulumi program does."""
         networks = (IPv4Network("10.20.0.0/16"),)
         with self.aws("dynamodb") as dynamodb:
-            control = Control(generations, 51820, networks, (), POOL)
+            control = Control(generations, 51820, networks, (), POOL, takeover)
             dynamodb.put_item(TableName="registry", Item=control.to_item())
 
     def add_peer(

@@ -153,8 +153,8 @@ class Crowd:
         text = f"{gone}add element ip balancer target {{ {', '.join(texts)} }}\n"
         exec_ = ["ip", "netns", "exec", BALANCER]
         run([*exec_, "nft", "-f", "-"], stdin=text)
-        for address in where:
-            run([*exec_, "conntrack", "-D", "-p", "udp", "-s", address], check=False)
+        flows = "".join(f"-D -f ipv4 -p udp -s {address}\n" for address in where)
+        run([*exec_, "conntrack", "-R", "-"], stdin=flows)
         self._sent |= where
 
     def cut_off(self, gateway: str) -> None:

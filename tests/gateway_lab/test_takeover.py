@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import socket
 import time
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from gateway_lab.bed import GATEWAY, Bed, await_true, standing
-from gateway_lab.crowd import Crowd, crowd
+from gateway_lab.crowd import PORT, SERVICE, Client, Crowd, crowd
 from gateway_lab.second import SECOND, Second, beside, create_group
+
+from effects import run
+from lab.netns import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 POOL = IPv4Network("100.96.0.0/16")
 CLIENTS = 5
@@ -83,6 +90,124 @@ def test_clients_that_move_go_on_at_once_and_are_let_go_where_they_were(
     clients.await_answers(back + 2)
     assert clients.gaps(back)[-1] <= RESUMED
     assert bed.metric("gatepair_takeovers_total", SECOND) == CLIENTS
+
+
+def shake_hands_again(client: Client) -> None:
+    """A new session, as after two minutes."""
+    exec_ = ["ip", "netns", "exec", client.namespace, "wg"]
+    before = run([*exec_, "show", client.interface, "dump"]).stdout.splitlines()[1].split("\t")
+    key, endpoint, allowed = before[0], before[2], before[3]
+    run([*exec_, "set", client.interface, "peer", key, "remove"])
+    peer = ["peer", key, "endpoint", endpoint, "allowed-ips", allowed]
+    run([*exec_, "set", client.interface, *peer])
+
+
+def test_sessions_begun_while_the_agent_was_away_are_known_when_it_is_back(
+    stage: tuple[Crowd, Second],
+) -> None:
+    clients, _second = stage
+    bed, (renewed, *_others) = clients.bed, clients.clients
+    bed.stop_agent(signal.SIGKILL)
+    shaken = time.time()
+    shake_hands_again(renewed)
+    await_true("renewed", lambda: renewed.answered_since(shaken))
+    bed.start_agent()
+    await_true("held again", lambda: held(bed, GATEWAY) == CLIENTS)
+    await_true("and told", lambda: sessions(bed, SECOND) > CLIENTS)
+    assert clients.gaps(shaken)[-1] <= RESUMED, "the agent's absence is not felt"
+
+    died = time.time()
+    clients.cut_off(GATEWAY)
+    clients.send(clients.clients, SECOND)
+    clients.await_answers(died + 1)
+    assert clients.gaps(died)[-1] <= RESUMED
+
+
+def test_strangers_trigger_nothing_and_replays_disturb_nobody(stage: tuple[Crowd, Second]) -> None:
+    clients, second = stage
+    bed, (stranger, victim, *_) = clients.bed, clients.clients
+    clients.send([stranger], SECOND)
+    await_true("the stranger has moved", lambda: held(bed, SECOND) == 1)
+    reports = lambda outcome: reported(bed, SECOND, outcome)  # noqa: E731
+    before = reports("started"), reports("unknown"), cpu(second)
+    began = time.time()
+    spoof(stranger, [os.urandom(4) for _ in range(50_000)])
+    time.sleep(1.5)
+    assert (reports("started"), reports("unknown")) == before[:2]
+    assert cpu(second) - before[2] < 1.0
+    assert clients.gaps(began)[-1] <= RESUMED
+
+    live = watched(SECOND)
+    for _ in range(10):
+        spoof(stranger, live * 50)
+        time.sleep(0.3)
+    assert 1 <= reports("started") - before[0] <= 5 * len(live), "at most one a second and index"
+    assert held(bed, GATEWAY) == CLIENTS - 1, "nothing was claimed"
+    assert victim.gap(began) <= RESUMED
+    moved = time.time()
+    clients.send(clients.clients, SECOND)
+    clients.await_answers(moved + 2)
+    assert clients.gaps(moved)[-1] <= 2.0, "the last false start is a second ago at most"
+
+
+def spoof(client: Client, indices: list[bytes]) -> None:
+    """Transport packets of these sessions from the client's address, another port."""
+    with inside(client.namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plug:
+        for index in indices:
+            plug.sendto(b"\x04\0\0\0" + index + bytes(24), (SERVICE, PORT))
+
+
+def watched(gateway: str) -> list[bytes]:
+    """The indices that a gateway's kernel reports."""
+    exec_ = ["ip", "netns", "exec", gateway]
+    listing = run([*exec_, "nft", "list", "set", "inet", "gatepair", "watched"]).stdout
+    return [bytes.fromhex(text.zfill(8)) for text in re.findall(r"\. 0x([0-9a-f]+) ", listing)]
+
+
+def reported(bed: Bed, gateway: str, outcome: str) -> float:
+    page = bed.get(9586, "/metrics", gateway)[1]
+    found = re.search(rf'takeover_reports_total{{outcome="{outcome}"}} (\S+)', page)
+    assert found is not None
+    return float(found[1])
+
+
+def cpu(second: Second) -> float:
+    """Seconds that the second gateway's agent has used."""
+    assert second.agent is not None
+    fields = Path(f"/proc/{second.agent.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_revoked_peer_is_not_revived_by_its_packets(stage: tuple[Crowd, Second]) -> None:
+    clients, second = stage
+    bed, (revoked, *_) = clients.bed, clients.clients
+    bed.change_peer("client-0")
+    peers = lambda: second.wg("show", "wg0", "peers") + bed.wg("show", "wg0", "peers")  # noqa: E731
+    await_true("out", lambda: revoked.public_key not in peers())
+    clients.send([revoked], SECOND)
+    await_true("its packets come in", lambda: reported(bed, SECOND, "barred") >= 2)
+    assert revoked.public_key not in peers()
+    assert held(bed, SECOND) == 0
+
+
+def test_the_control_item_switches_takeover_off_and_on(stage: tuple[Crowd, Second]) -> None:
+    clients, _second = stage
+    bed = clients.bed
+
+    def working(value: float) -> bool:
+        name = "gatepair_takeover_working"
+        return [bed.metric(name, gateway) for gateway in (GATEWAY, SECOND)] == [value, value]
+
+    bed.control(7, takeover=False)
+    await_true("off", lambda: working(0.0))
+    moved = time.time()
+    clients.send(clients.clients, SECOND)
+    time.sleep(3)
+    assert not any(client.answered_since(moved + 0.5) for client in clients.clients)
+    bed.control(7)
+    await_true("on", lambda: working(1.0))
+    on = time.time()
+    clients.await_answers(on, timeout=5)
 
 
 def test_the_sessions_of_a_gateway_that_dies_go_on_on_the_other_one(

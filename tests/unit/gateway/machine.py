@@ -139,12 +139,20 @@ class Machine:
             if verb == "remove":
                 del peers[key]
                 continue
+            if verb == "persistent-keepalive":
+                assert key in peers, "it would be made anew, without an address"
+                words.pop(0)
+                continue
             assert verb == "allowed-ips"
             allowed = words.pop(0)
             for other, peer in peers.items():  # an address has one peer: the last to ask for it
                 rest = tuple(ip for ip in peer.allowed_ips if ip != allowed)
                 peers[other] = replace(peer, allowed_ips=rest)
             peers[key] = DevicePeer(key, (allowed,))
+            while words and words[0] in ("endpoint", "persistent-keepalive"):
+                verb, value = words.pop(0), words.pop(0)
+                if verb == "endpoint":
+                    peers[key] = replace(peers[key], endpoint=value)
         self._device(name, replace(self.observed.devices[name], peers=peers))
 
     def _link(self, name: str, link: Link) -> None:

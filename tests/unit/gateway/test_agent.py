@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from unit.gateway.machine import Machine
-from unit.gateway.samples import ALICE, BOB, POOL, VPC, desired, head
+from unit.gateway.samples import ALICE, BOB, POOL, VPC, control, desired, head
 
 from gateway import agent as agent_module
 from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent
@@ -25,11 +25,14 @@ from gateway.messages import (
     KeyReady,
     LifecycleSeen,
     PeersRead,
+    SessionsMove,
     Trouble,
 )
 from gateway.metadata import Identity
 from gateway.paths import Paths
 from gateway.peers import KnownPeers
+from gateway.takeover.hub import FilterLoaded, InterfaceMade
+from gateway.takeover.moves import LetGo, PointAt
 from gateway.wireguard import PeerChanges
 from registry.items import Change, Peer, Unreadable
 
@@ -444,6 +447,100 @@ def test_what_is_lost_on_the_machine_is_put_back_at_the_next_look(
     on.tick()
     assert on.machine.observed.filter is not None
     assert on.healthy()
+
+
+MOVED = PointAt("wg0", ALICE_KEY, "198.51.100.7:40001", again=False)
+
+
+def test_a_session_moves_in_the_turn_that_hears_of_it_and_before_anything_else(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.machine.said.clear()
+    on.monotonic += LOOK_EVERY  # a look is due, too
+    on.hear(SessionsMove((MOVED,)), HeadSeen(head(2, 7), on.monotonic))
+    first, *_ = on.machine.commands()
+    assert first == (
+        f"wg set wg0 peer {ALICE_KEY} allowed-ips {ALICE}/32 endpoint 198.51.100.7:40001 "
+        "persistent-keepalive 25"
+    )
+    on.tick(1.0)
+    assert on.machine.commands()[-1] == f"wg set wg0 peer {ALICE_KEY} persistent-keepalive 0"
+    assert on.agent.board.status.faults == ()
+
+
+def test_who_is_revoked_in_the_same_turn_is_not_taken_over_nor_is_its_keepalive_touched(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(SessionsMove((MOVED,)))
+    on.machine.said.clear()
+    on.monotonic += 1.0
+    on.hear(
+        SessionsMove((replace(MOVED, again=True),)),
+        ChangesSeen("e", (Change(2, "remove", alice(2)),)),
+    )
+    on.tick()
+    assert on.machine.commands() == [f"wg set wg0 peer {ALICE_KEY} remove"]
+    assert not on.machine.observed.devices["wg0"].peers
+
+
+def test_who_has_expired_is_not_taken_over(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", alice(2, expires=1_700_000_010)),)))
+    on.machine.said.clear()
+    on.wall += 11
+    on.monotonic += 11
+    on.hear(SessionsMove((replace(MOVED, again=True),)))
+    on.hear(SessionsMove((MOVED,)))
+    assert not on.machine.observed.devices["wg0"].peers
+    assert not any("endpoint" in command for command in on.machine.commands())
+
+
+def test_counters_of_a_peer_that_changed_hands_go_on_from_where_they_were(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    words = f"{ALICE_KEY}\t(none)\t198.51.100.7:5\t{ALICE}/32\t9\t700\t300\t0\n"
+    on.agent._mover._read = lambda _: words
+    on.agent._mover._forget = lambda _: None
+    device = on.machine.observed.devices["wg0"]
+    used = replace(device.peers[ALICE_KEY], received=650, sent=250, latest_handshake=9)
+    on.machine._device("wg0", replace(device, peers={ALICE_KEY: used}))
+    on.agent._listed_at = float("-inf")
+    on.tick()
+    on.hear(SessionsMove((LetGo("wg0", ALICE_KEY),)))
+    status = on.agent.board.status
+    assert status.carried == {("wg0", ALICE_KEY): (700, 300)}
+    peer = status.devices["wg0"].peers[ALICE_KEY]
+    assert (peer.received, peer.sent, peer.latest_handshake) == (0, 0, 0)
+
+
+def test_the_takeover_thread_hears_of_new_filters_and_of_new_interfaces(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    found = on.agent.hub.take()
+    assert FilterLoaded() in found
+    assert [item.interface for item in found if isinstance(item, InterfaceMade)] == ["wg0"]
+    on.tick()
+    assert on.agent.hub.take() == []
+    on.machine.observed = replace(on.machine.observed, filter=None)
+    on.machine._gone("wg0")
+    on.tick()
+    kinds = [type(item) for item in on.agent.hub.take()]
+    assert sorted(kinds, key=str) == [FilterLoaded, InterfaceMade]
+
+
+def test_takeover_is_switched_in_the_filter_by_the_control_item(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    assert on.machine.observed.filter is not None
+    assert on.machine.observed.filter.takeover
+    off = replace(head(1, 7), control=replace(control(7), takeover=False))
+    on.hear(HeadSeen(off, on.monotonic))
+    assert not on.machine.observed.filter.takeover
 
 
 def test_the_record_says_what_is_in_force(stage: Callable[..., Stage]) -> None:

@@ -20,6 +20,7 @@ from gateway.paths import UNITS
 from gateway.peers import Admitted
 from gateway.state import State
 from gateway.status import Board, Status
+from gateway.takeover.hub import SessionsView
 from gateway.wireguard import Device, DevicePeer
 
 STATUS = Status(
@@ -44,6 +45,14 @@ STATUS = Status(
     applied=10,
     verdicts={0: Verdict(), 1: Verdict(("no key",))},
     clock=Clock(synchronised=True, offset=-0.002),
+    sessions=SessionsView(
+        working=True,
+        holding=frozenset({("wg0", "PUB")}),
+        unsettled=2,
+        own=3,
+        remote=4,
+        counts={"takeovers": 5, "relinquished": 6, "started": 7, "unmatched": 8},
+    ),
     at=100.0,
 )
 
@@ -83,6 +92,13 @@ def test_peers_have_the_names_of_the_common_exporter() -> None:
     assert f"wireguard_latest_handshake_seconds{labels} 1000.0" in text
 
 
+def test_what_a_peer_had_before_it_changed_hands_is_counted() -> None:
+    text = rendered(replace(STATUS, carried={("wg0", "PUB"): (100, 1000), ("wg1", "PUB"): (9, 9)}))
+    labels = '{allowed_ips="100.96.0.5/32",friendly_name="alice",interface="wg0",public_key="PUB"}'
+    assert f"wireguard_received_bytes_total{labels} 110.0" in text
+    assert f"wireguard_sent_bytes_total{labels} 1020.0" in text
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -100,6 +116,16 @@ def test_peers_have_the_names_of_the_common_exporter() -> None:
         'gatepair_key_refused{generation="7"} 0.0',
         'gatepair_key_refused{generation="8"} 1.0',
         "gatepair_unreadable_items_total 0.0",
+        "gatepair_takeover_working 1.0",
+        "gatepair_held_peers 1.0",
+        "gatepair_unsettled_peers 2.0",
+        "gatepair_own_sessions 3.0",
+        "gatepair_remote_sessions 4.0",
+        "gatepair_takeovers_total 5.0",
+        "gatepair_relinquished_total 6.0",
+        'gatepair_takeover_reports_total{outcome="started"} 7.0',
+        'gatepair_takeover_reports_total{outcome="unmatched"} 8.0',
+        'gatepair_takeover_reports_total{outcome="stale"} 0.0',
     ],
 )
 def test_our_own_metrics_are_there(line: str) -> None:

@@ -1,0 +1,263 @@
+"""Single decisions about sessions; how they work together is test_takeover_fleet's."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from gateway.takeover.desk import Desk, Relinquish, TakeOver, Tell, Watch
+from gateway.takeover.packets import Endpoint
+from gateway.takeover.recipients import PeerId
+from gateway.takeover.sessions import LIFETIME, Claim, Place, Session
+
+NOW = 1_800_000_000_000
+ALICE = PeerId(b"a" * 16)
+PLACE = Place(0, ALICE)
+HOME, HOTEL = (Endpoint(IPv4Address(f"198.51.100.{last}"), 40000) for last in (1, 2))
+
+
+def session(index: int, holder: str = "i-2", began: int = NOW, slot: int = 0) -> Session:
+    return Session(slot, index, ALICE, holder, began, HOME)
+
+
+def claim(holder: str, order: int) -> Claim:
+    return Claim(PLACE, holder, order)
+
+
+def beside() -> Desk:
+    """A table that knows of one session of another gateway."""
+    desk = Desk("i-1")
+    desk.heard_session(session(7), NOW)
+    return desk
+
+
+def owner() -> Desk:
+    """A table of a gateway that holds the peer."""
+    desk = Desk("i-1")
+    desk.sent(session(7, "i-1"), NOW)
+    (told,) = desk.confirmed({PLACE: NOW // 1000}, NOW + 100)
+    assert told == Tell(claim("i-1", NOW))
+    return desk
+
+
+def test_a_session_that_is_heard_of_is_watched_until_it_is_dead() -> None:
+    desk = Desk("i-1")
+    assert desk.heard_session(session(7), NOW + 5000) == [Watch(0, 7, LIFETIME - 5000)]
+    assert desk.heard_session(session(7), NOW + 5000) == []
+    assert desk.heard_session(session(8, began=NOW - LIFETIME - 1), NOW) == []
+    ahead = session(9, began=NOW + 20_000)
+    assert desk.heard_session(ahead, NOW) == [Watch(0, 9, LIFETIME)], "by a clock that is ahead"
+    assert [watch.index for watch in desk.watched(NOW)] == [7, 9]
+
+
+def test_a_packet_of_anothers_session_starts_a_takeover_in_its_slot() -> None:
+    desk = Desk("i-1")
+    desk.heard_session(session(7, slot=1), NOW)
+    assert desk.reported(0, 7, HOTEL, NOW) == []
+    assert desk.reported(1, 7, HOTEL, NOW) == [TakeOver(Place(1, ALICE), HOTEL, again=False)]
+    assert desk.counts == {"unknown": 1, "started": 1}
+
+
+def test_who_is_not_admitted_is_not_taken_over() -> None:
+    desk = Desk("i-1", lambda peer: peer != ALICE)
+    desk.heard_session(session(7), NOW)
+    assert desk.reported(0, 7, HOTEL, NOW) == []
+    assert desk.counts["barred"] == 1
+
+
+def test_when_takeover_is_off_nothing_is_taken_and_nothing_given_up() -> None:
+    desk = beside()
+    desk.active = False
+    assert desk.reported(0, 7, HOTEL, NOW) == []
+    assert desk.counts["off"] == 1
+    desk.sent(session(3, "i-1"), NOW)
+    assert desk.heard_claim(claim("i-2", NOW + 5), NOW) == []
+    desk.active = True
+    desk.sent(session(4, "i-1", NOW + 9), NOW + 9)
+    assert desk.heard_claim(claim("i-2", NOW + 10), NOW + 10) == [Relinquish(PLACE)]
+
+
+def test_the_same_source_is_tried_again_ever_later() -> None:
+    desk, now, started = beside(), NOW, []
+    for _ in range(160):
+        if desk.reported(0, 7, HOTEL, now):
+            started.append(now - NOW)
+        now += 100
+    assert started == [0, 1500, 4500, 9500, 14500]
+
+
+def test_another_source_is_tried_after_a_second() -> None:
+    desk = beside()
+    assert desk.reported(0, 7, HOTEL, NOW)
+    assert desk.reported(0, 7, HOME, NOW + 999) == []
+    assert desk.reported(0, 7, HOME, NOW + 1000) == [TakeOver(PLACE, HOME, again=True)]
+    assert desk.counts["limited"] == 1
+
+
+def test_a_handshake_that_the_client_began_is_not_interrupted() -> None:
+    desk = beside()
+    desk.sent(session(3, "i-1", NOW + 50), NOW + 50)
+    assert desk.reported(0, 7, HOTEL, NOW + 100) == []
+    assert desk.counts["limited"] == 1
+
+
+def test_keys_that_may_still_be_there_are_forgotten_first() -> None:
+    desk = beside()
+    desk.sent(session(3, "i-1", NOW - 100_000), NOW - 100_000)
+    (took,) = desk.reported(0, 7, HOTEL, NOW)
+    assert took == TakeOver(PLACE, HOTEL, again=True)
+    old = beside()
+    old.sent(session(3, "i-1", NOW - LIFETIME - 1), NOW - LIFETIME - 1)
+    old.expire(NOW)
+    assert old.reported(0, 7, HOTEL, NOW) == [TakeOver(PLACE, HOTEL, again=False)]
+
+
+def test_only_a_completed_handshake_is_a_claim() -> None:
+    desk = Desk("i-1")
+    began = NOW + 500
+    assert desk.sent(session(3, "i-1", began), began) == [Tell(session(3, "i-1", began))]
+    assert desk.unsettled == {PLACE}
+    assert desk.confirmed({}, NOW) == desk.confirmed({PLACE: 0}, NOW) == []
+    assert desk.confirmed({PLACE: NOW // 1000 - 1}, NOW) == [], "that was an earlier one"
+    assert desk.holding() == frozenset()
+    assert desk.confirmed({PLACE: NOW // 1000}, NOW) == [Tell(claim("i-1", began))]
+    assert (desk.holding(), desk.unsettled) == ({PLACE}, frozenset())
+
+
+def test_the_kernels_clock_may_be_a_little_behind() -> None:
+    desk = Desk("i-1")
+    desk.sent(session(3, "i-1", NOW + 20), NOW + 20)
+    assert desk.confirmed({PLACE: NOW // 1000 - 1}, NOW)
+
+
+def test_a_claim_comes_after_all_that_was_known_whatever_the_clocks_say() -> None:
+    desk = Desk("i-1")
+    desk.heard_session(session(7, "i-2", NOW + 40), NOW)
+    desk.heard_claim(claim("i-2", NOW + 45), NOW)
+    desk.sent(session(3, "i-1"), NOW)
+    assert desk.confirmed({PLACE: NOW // 1000}, NOW) == [Tell(claim("i-1", NOW + 46))]
+
+
+def test_an_owner_that_renews_its_session_does_not_claim_again() -> None:
+    desk = owner()
+    desk.sent(session(8, "i-1", NOW + 120_000), NOW + 120_000)
+    assert desk.unsettled == frozenset()
+    desk.expire(NOW + LIFETIME + 1000)
+    assert desk.holding() == {PLACE}
+
+
+def test_an_owner_lets_go_when_another_gateway_claims() -> None:
+    desk = owner()
+    assert desk.heard_claim(claim("i-2", NOW + 1), NOW + 500) == [Relinquish(PLACE)]
+    assert desk.holding() == frozenset()
+    assert desk.heard_claim(claim("i-2", NOW + 1), NOW + 500) == [], "the same again"
+    # the client may come back with the session of before
+    assert desk.forgotten(PLACE, NOW + 501) == [Watch(0, 7, LIFETIME - 501)]
+    assert desk.counts["relinquished"] == 1
+
+
+@pytest.mark.parametrize("order", [NOW - 1, NOW])
+def test_an_older_claim_takes_nothing(order: int) -> None:
+    desk = owner()
+    assert desk.heard_claim(claim("i-0", order), NOW + 500) == []
+    assert desk.holding() == {PLACE}
+
+
+def test_of_two_claims_that_knew_nothing_of_each_other_all_prefer_the_same() -> None:
+    desk = owner()
+    assert desk.heard_claim(claim("i-9", NOW), NOW) == [Relinquish(PLACE)]
+
+
+def test_a_claim_from_before_our_handshake_is_answered_by_a_claim() -> None:
+    desk = owner()
+    desk.sent(session(8, "i-1", NOW + 3000), NOW + 3000)
+    assert desk.heard_claim(claim("i-2", NOW + 2000), NOW + 3050) == []
+    (told,) = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3100)
+    assert told == Tell(claim("i-1", NOW + 3000))
+
+
+def test_a_claim_from_before_a_handshake_that_never_completes_is_heeded_in_the_end() -> None:
+    desk = owner()
+    desk.sent(session(8, "i-1", NOW + 3000), NOW + 3000)
+    assert desk.heard_claim(claim("i-2", NOW + 2000), NOW + 3050) == []
+    assert desk.confirmed({PLACE: NOW // 1000}, NOW + 3100) == []
+    assert desk.undecided(NOW + 13_000) == []
+    assert desk.undecided(NOW + 13_001) == [Relinquish(PLACE, NOW + 3000)]
+    assert desk.unsettled == frozenset()
+
+
+def test_a_packet_of_before_a_claim_is_a_replay() -> None:
+    desk = owner()
+    desk.heard_session(session(5, began=NOW - 60_000), NOW)
+    assert desk.reported(0, 5, HOTEL, NOW + 5000) == []
+    assert desk.counts["stale"] == 1
+    # also where neither of the two gateways is
+    third = Desk("i-3")
+    third.heard_session(session(5, began=NOW - 60_000), NOW)
+    third.heard_claim(claim("i-1", NOW), NOW)
+    assert third.reported(0, 5, HOTEL, NOW + 5000) == []
+    third.heard_session(session(6, began=NOW + 1), NOW + 1)
+    assert third.reported(0, 6, HOTEL, NOW + 5000)
+
+
+def test_a_dead_session_is_not_taken_over() -> None:
+    desk = beside()
+    assert desk.reported(0, 7, HOTEL, NOW + LIFETIME + 1) == []
+    assert desk.counts["stale"] == 1
+
+
+def test_an_index_that_two_gateways_gave_out_by_chance_is_ours() -> None:
+    desk = owner()
+    assert desk.heard_session(session(7), NOW) == []
+    assert desk.reported(0, 7, HOTEL, NOW) == []
+    assert desk.counts["ours"] == 1
+
+
+def test_a_takeover_that_leads_nowhere_is_undone() -> None:
+    desk = beside()
+    desk.reported(0, 7, HOTEL, NOW)
+    desk.sent(session(3, "i-1", NOW + 1), NOW + 1)
+    assert desk.undecided(NOW + 10_001) == []
+    assert desk.undecided(NOW + 10_002) == [Relinquish(PLACE, NOW)]
+    assert desk.undecided(NOW + 30_000) == []
+    assert desk.reported(0, 7, HOTEL, NOW + 30_000), "and may be tried again"
+
+
+def test_an_answer_to_a_replayed_initiation_costs_nobody_anything() -> None:
+    desk = owner()
+    desk.heard_claim(claim("i-2", NOW + 1), NOW + 1)
+    desk.forgotten(PLACE, NOW + 2)
+    desk.sent(session(9, "i-1", NOW + 60_000), NOW + 60_000)
+    assert desk.undecided(NOW + 70_001) == [Relinquish(PLACE, NOW + 60_000)]
+    assert desk.holding() == frozenset()
+
+
+def test_sessions_of_an_interface_made_anew_may_be_resumed_here() -> None:
+    desk = owner()
+    assert desk.interface_made(1, NOW + 10) == []
+    assert desk.interface_made(0, NOW + 2000) == [Watch(0, 7, LIFETIME - 2000)]
+    assert desk.holding() == frozenset()
+    assert [watch.index for watch in desk.watched(NOW)] == [7]
+    assert desk.reported(0, 7, HOME, NOW + 3000) == [TakeOver(PLACE, HOME, again=True)]
+
+
+def test_a_handshake_after_the_interface_was_made_is_of_use() -> None:
+    desk = owner()
+    desk.sent(session(8, "i-1", NOW + 2001), NOW + 2001)
+    desk.interface_made(0, NOW + 2001)
+    assert desk.holding() == {PLACE}
+
+
+def test_what_is_over_is_forgotten() -> None:
+    desk = beside()
+    desk.sent(session(3, "i-1"), NOW)
+    desk.heard_claim(claim("i-2", NOW + 5), NOW)
+    assert desk.sessions() == (1, 1)
+    desk.undecided(NOW + 20_000)
+    desk.expire(NOW + LIFETIME)
+    assert desk.sessions() == (1, 1)
+    desk.expire(NOW + LIFETIME + 1)
+    assert desk.sessions() == (0, 0)
+    assert desk._standings == {}
+    assert desk._indices == {}
