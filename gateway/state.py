@@ -19,6 +19,7 @@ from gateway.messages import (
     Trouble,
 )
 from gateway.peers import KnownPeers, advance
+from registry.items import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ class State:
 
     identity: Identity | None = None
     control: Control | None = None
+    command: Command = field(default_factory=Command)
+    """The operators' orders, as they were last readable."""
     served: tuple[int, ...] = ()
     """Key generations to serve, the newest last; what is really up also needs its key."""
     complete: bool = False
@@ -112,9 +115,10 @@ def _head(state: State, message: HeadSeen) -> State:
         contact=message.at,
         head_generation=head.generation,
         needs_full=state.needs_full or restored,
+        command=state.command if head.command is None else head.command,
     )
     if head.control is None:
-        why = head.unreadable[0].why if head.unreadable else ""
+        why = head.control_fault
         return replace(state, served_fault=f"control is not readable: {why}") if why else state
     served = next_served(state.served, head.control.key_generations)
     fresh = set(served.generations) - set(state.served)

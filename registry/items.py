@@ -68,6 +68,7 @@ def numbered(generation: int) -> str:
 
 GENERATION_KEY = key("generation", "generation")
 CONTROL_KEY = key("control", "control")
+COMMAND_KEY = key("command", "command")
 
 
 def peer_key(name: str) -> Key:
@@ -207,6 +208,13 @@ class Reader:
         self.need(name)
         return self._get(name, "M")
 
+    def maps(self, name: str) -> Mapping[str, Item]:
+        """A map of maps; empty when the attribute is missing."""
+        parts = self.map(name) if self.has(name) else {}
+        if any("M" not in part for part in parts.values()):
+            raise self.fault(f"{name}: not a map of maps")
+        return {part: value["M"] for part, value in parts.items()}
+
     def convert(self, name: str, into: Callable[[str], T]) -> T:
         """A string that `into` understands."""
         return self._convert(name, self.text(name), into)
@@ -344,8 +352,84 @@ def _adjacent(generations: tuple[int, ...]) -> bool:
 
 
 @dataclass(frozen=True)
+class DrainOrder:
+    """An operator's order to one gateway: hand your clients over."""
+
+    until: int
+    """Epoch seconds; from then on it means nothing, and the gateway serves again."""
+    by: str
+    """ARN of the operator's identity."""
+    at: str
+    """ISO 8601, UTC."""
+
+    @classmethod
+    def from_item(cls, item: Item, key: str) -> DrainOrder:
+        """Parse one entry of the command item's `drain`."""
+        read = Reader(item, key)
+        return cls(read.number("until"), read.text("by"), read.text("at"))
+
+
+@dataclass(frozen=True)
+class Burnt:
+    """A key generation that must never be served again: its private key may be known."""
+
+    at: str
+    """ISO 8601, UTC."""
+    by: str
+    """ARN of the operator's identity."""
+
+    @classmethod
+    def from_item(cls, item: Item, key: str) -> Burnt:
+        """Parse one entry of the command item's `burnt`."""
+        read = Reader(item, key)
+        return cls(read.text("at"), read.text("by"))
+
+
+@dataclass(frozen=True)
+class Command:
+    """What operators have told the gateways. Written by operators (registry/orders.py) alone."""
+
+    drain: Mapping[str, DrainOrder] = field(default_factory=dict)
+    """By instance id; those whose time is up are among them until the next order is given."""
+    burnt: Mapping[int, Burnt] = field(default_factory=dict)
+    """By key generation. These never expire."""
+
+    def draining(self, now: float) -> Mapping[str, DrainOrder]:
+        """The orders to drain that are in force at `now`, epoch seconds."""
+        return {name: order for name, order in self.drain.items() if now < order.until}
+
+    def to_attributes(self) -> dict[str, Value]:
+        """Both maps, also when they are empty."""
+        return attributes(
+            {
+                "drain": {name: vars(order) for name, order in self.drain.items()},
+                "burnt": {number: vars(burnt) for number, burnt in self.burnt.items()},
+            }
+        )
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        return {**COMMAND_KEY, **self.to_attributes()}
+
+    @classmethod
+    def from_item(cls, item: Item) -> Command:
+        """Parse the command item."""
+        read = Reader(item)
+        burnt = read.maps("burnt")
+        if not all(number.isdecimal() for number in burnt):
+            raise read.fault("burnt: not a map of key generations")
+        return cls(
+            drain={
+                name: DrainOrder.from_item(order, read.key)
+                for name, order in read.maps("drain").items()
+            },
+            burnt={int(number): Burnt.from_item(one, read.key) for number, one in burnt.items()},
+        )
+
+
+@dataclass(frozen=True)
 class Head:
-    """What a gateway polls: the counter, and the control item."""
+    """What a gateway polls: the counter, the control item and the operators' commands."""
 
     generation: int
     """Of the last change; 0 before the first one."""
@@ -354,17 +438,27 @@ class Head:
     control: Control | None
     """None when there is none, or when `unreadable` says why."""
     unreadable: tuple[Unreadable, ...] = ()
+    command: Command | None = field(default_factory=Command)
+    """Empty when there is none; None when `unreadable` says why: what was known of it holds."""
+
+    @property
+    def control_fault(self) -> str:
+        """Why the control item is not readable; empty when it is, or when there is none."""
+        found = (bad.why for bad in self.unreadable if bad.key == label(CONTROL_KEY))
+        return next(found, "")
 
     def to_item(self) -> dict[str, Value]:
         """The counter's item."""
         return {**GENERATION_KEY, **attributes({"value": self.generation, "epoch": self.epoch})}
 
     @classmethod
-    def from_items(cls, generation: Item | None, control: Item | None) -> Head:
-        """From the two items, either of which may be missing.
+    def from_items(
+        cls, generation: Item | None, control: Item | None, command: Item | None = None
+    ) -> Head:
+        """From the items, each of which may be missing.
 
-        Raises `ItemError` for the counter; an unreadable control item is reported in the result,
-        because peers can be changed and applied without it.
+        Raises `ItemError` for the counter; an unreadable control or command item is reported in
+        the result, because peers can be changed and applied without it.
         """
         value, epoch = 0, ""
         if generation is not None:
@@ -372,12 +466,20 @@ class Head:
             value, epoch = read.number("value"), read.text("epoch")
             if not epoch:
                 raise read.fault("epoch is empty")
-        if control is None:
-            return cls(value, epoch, None)
-        try:
-            return cls(value, epoch, Control.from_item(control))
-        except ItemError as err:
-            return cls(value, epoch, None, (Unreadable(err.key, err.why),))
+        told, bad_control = _unless_unreadable(Control.from_item, control, None)
+        ordered, bad_command = _unless_unreadable(Command.from_item, command, Command())
+        return cls(value, epoch, told, (*bad_control, *bad_command), ordered)
+
+
+def _unless_unreadable(
+    parse: Callable[[Item], T], item: Item | None, missing: T | None
+) -> tuple[T | None, tuple[Unreadable, ...]]:
+    if item is None:
+        return missing, ()
+    try:
+        return parse(item), ()
+    except ItemError as err:
+        return None, (Unreadable(err.key, err.why),)
 
 
 @dataclass(frozen=True)
@@ -433,6 +535,10 @@ class Ack:
         )
 
 
+SERVING, UNWELL, DRAINING, DRAINED = "serving", "unwell", "draining", "drained"
+"""A gateway's word of itself: healthy; not; handing its clients over; rid of them."""
+
+
 @dataclass(frozen=True)
 class GatewayRecord:
     """What a gateway says of itself; its instance ARN is the key that IAM lets it write."""
@@ -456,6 +562,8 @@ class GatewayRecord:
     """Epoch seconds."""
     acks: Mapping[str, Ack] = field(default_factory=dict)
     """What other gateways have acknowledged, by their instance ids: heard by gossip, relayed."""
+    state: str = ""
+    """What it does for clients: one of those below; empty from a gateway that does not say."""
 
     def to_item(self) -> dict[str, Value]:
         """As it stands in the table."""
@@ -471,6 +579,7 @@ class GatewayRecord:
             "faults": self.faults,
             "updated": self.updated,
             "acks": {name: vars(ack) for name, ack in self.acks.items()} or None,
+            "state": self.state or None,
         }
         return {**gateway_key(self.arn), **attributes(values)}
 
@@ -497,6 +606,7 @@ class GatewayRecord:
             faults=read.texts("faults"),
             updated=read.number("updated"),
             acks={name: Ack.from_item(value["M"], read.key) for name, value in acks.items()},
+            state=read.text("state", ""),
         )
 
 

@@ -50,8 +50,10 @@ class Stack:
     def server_key(self) -> tuple[int, str]:
         """The key generation that new configs name, and its public key."""
         head = self.registry.head()
-        for item in head.unreadable:
-            raise RegistryError(f"registry item {item.key}: {item.why}; deploy the stack again")
+        if head.control_fault:
+            raise RegistryError(
+                f"registry item control/control: {head.control_fault}; deploy the stack again"
+            )
         if head.control is None:
             raise Refusal(f"stack {self.name}", "it has no control item", "deploy the stack again")
         public_key = self.registry.server_key(head.control.newest)

@@ -41,12 +41,13 @@ class Registry:
     # -------------------------------------------------------------- reading
 
     def head(self) -> Head:
-        """The counter and the control item, at one moment, by one request.
+        """The counter, the control item and the operators' commands, by one request.
 
-        Raises `ItemError` when the counter itself cannot be read.
+        A strongly consistent read unit for each of the three (DynamoDB developer guide, "Read
+        consumption": up to 4 KB). Raises `ItemError` when the counter itself cannot be read.
         """
-        generation, control = self._table.get((items.GENERATION_KEY, items.CONTROL_KEY))
-        return Head.from_items(generation, control)
+        keys = (items.GENERATION_KEY, items.CONTROL_KEY, items.COMMAND_KEY)
+        return Head.from_items(*self._table.get(keys))
 
     def changes_after(self, generation: int, limit: int = 1000) -> list[Change | Unreadable]:
         """The first `limit` changes after `generation`, in order. A gap is the caller's to see."""

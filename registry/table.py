@@ -102,6 +102,29 @@ class Table:
             ExpressionAttributeValues=items.attributes({":value": value}),
         )
 
+    def swap(self, key: Key, before: Item, after: Item) -> bool:
+        """Set these attributes of an item to `after`, if they are as they were `before`.
+
+        One that `before` lacks must not be there. The item need not exist, and its other
+        attributes stay. Whether it was written.
+        """
+        names = {f"#{number}": name for number, name in enumerate(after)}
+        values = {f":new{mark[1:]}": after[name] for mark, name in names.items()}
+        old = {f":old{mark[1:]}": before[name] for mark, name in names.items() if name in before}
+        same = [
+            f"{mark} = :old{mark[1:]}" if name in before else f"attribute_not_exists({mark})"
+            for mark, name in names.items()
+        ]
+        return self._unless_refused(
+            self.client.update_item,
+            TableName=self.name,
+            Key=key,
+            UpdateExpression="SET " + ", ".join(f"{mark} = :new{mark[1:]}" for mark in names),
+            ConditionExpression=" AND ".join(same),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={**values, **old},
+        )
+
     @staticmethod
     def _unless_refused(write: Any, **request: Any) -> bool:
         try:

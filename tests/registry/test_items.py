@@ -12,8 +12,11 @@ from fake_registry import CONTROL, key_of
 from registry.items import (
     Ack,
     Audit,
+    Burnt,
     Change,
+    Command,
     Control,
+    DrainOrder,
     GatewayRecord,
     Head,
     ItemError,
@@ -44,6 +47,11 @@ RECORD = GatewayRecord(
     faults=("clock",),
     updated=1_700_000_000,
     acks={"i-0456": Ack("b1", 40, "e", 1_700_000_001)},
+    state="draining",
+)
+COMMAND = Command(
+    drain={"i-0123": DrainOrder(1_700_000_600, "arn:operator", "2026-11-22T12:00:00Z")},
+    burnt={7: Burnt("2026-11-22T12:00:00Z", "arn:operator")},
 )
 
 
@@ -211,3 +219,43 @@ def test_a_gateways_item_without_acknowledgements_is_one_of_an_earlier_version()
 def test_acknowledgements_that_do_not_parse_are_refused(acks: dict) -> None:
     with pytest.raises(ItemError, match="gateway"):
         GatewayRecord.from_item({**RECORD.to_item(), "acks": acks})
+
+
+@pytest.mark.parametrize("command", [COMMAND, Command()])
+def test_commands_come_back_as_they_were_written(command: Command) -> None:
+    item = command.to_item()
+    assert (item["pk"], item["sk"]) == ({"S": "command"}, {"S": "command"})
+    assert Command.from_item(item) == command
+
+
+def test_an_order_to_drain_is_in_force_until_its_time_is_up() -> None:
+    assert list(COMMAND.draining(1_700_000_599.9)) == ["i-0123"]
+    assert COMMAND.draining(1_700_000_600) == {}
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ({"drain": {"S": "all"}}, "drain: type S where M is due"),
+        ({"drain": {"M": {"i-1": {"N": "5"}}}}, "drain: not a map of maps"),
+        ({"drain": {"M": {"i-1": {"M": {"by": {"S": "x"}}}}}}, "until is missing"),
+        ({"burnt": {"M": {"seven": {"M": {}}}}}, "burnt: not a map of key generations"),
+        ({"burnt": {"M": {"7": {"M": {"at": {"S": "x"}}}}}}, "by is missing"),
+    ],
+)
+def test_a_command_that_does_not_parse_is_said_and_the_rest_of_the_head_holds(
+    broken: Any, why: str
+) -> None:
+    item = {**Command().to_item(), **broken}
+    with pytest.raises(ItemError, match=why):
+        Command.from_item(item)
+    head = Head.from_items(None, CONTROL.to_item(), item)
+    assert head.control == CONTROL
+    assert head.control_fault == ""
+    assert head.command is None
+    assert [bad.key for bad in head.unreadable] == ["command/command"]
+    assert why in head.unreadable[0].why
+
+
+def test_nobody_has_to_have_ordered_anything() -> None:
+    assert Head.from_items(None, None).command == Command()

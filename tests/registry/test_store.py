@@ -244,7 +244,7 @@ def test_the_head_costs_one_strongly_consistent_request(fake: Fake) -> None:
     registry.head()
     ((request,),) = [requests]
     assert request["RequestItems"][TABLE]["ConsistentRead"] is True
-    assert len(request["RequestItems"][TABLE]["Keys"]) == 2
+    assert len(request["RequestItems"][TABLE]["Keys"]) == 3
 
 
 def test_every_query_is_strongly_consistent(fake: Fake) -> None:
@@ -297,8 +297,8 @@ def test_what_a_throttled_table_leaves_out_is_asked_for_again(
 
     stingy = Stingy(ever=True)
     assert Registry(stingy, TABLE).head() == fake.registry.head()
-    assert stingy.asked == 2
-    with pytest.raises(Throttled, match="2 items"):
+    assert stingy.asked == 3
+    with pytest.raises(Throttled, match="3 items"):
         Registry(Stingy(ever=False), TABLE).head()
 
 

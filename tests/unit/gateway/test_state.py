@@ -20,7 +20,7 @@ from gateway.messages import (
 )
 from gateway.peers import KnownPeers
 from gateway.state import State, receive
-from registry.items import Change, Head, Peer, Unreadable
+from registry.items import Change, Command, DrainOrder, Head, Peer, Unreadable
 
 
 def after(state: State, *messages: Message) -> State:
@@ -85,6 +85,19 @@ def test_an_unreadable_control_item_changes_nothing_and_is_a_fault() -> None:
     assert (state.served, state.keys) == ((7,), {7: "K7"})
     assert "port: 0" in state.served_fault
     assert state.contact == 2.0
+
+
+def test_orders_hold_while_they_cannot_be_read_and_end_when_they_are_taken_back() -> None:
+    orders = Command({"i-1": DrainOrder(9, "me", "now")})
+    state = after(State(), HeadSeen(Head(0, "e", control(7), (), orders), 1.0))
+    assert state.command == orders
+    bad = (Unreadable("command/command", "drain: odd"),)
+    state = after(state, HeadSeen(Head(0, "e", control(7), bad, None), 2.0))
+    assert state.command == orders
+    assert state.served_fault == ""
+    state = after(state, HeadSeen(Head(0, "e", None, bad, None), 2.5))
+    assert state.served_fault == "", "it is the control item's fault only if that is unreadable"
+    assert after(state, seen(0, 7)).command == Command()
 
 
 def test_a_full_reading_comes_first_and_changes_follow() -> None:
