@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from effects import Failed
-from gateway import notify, sysctl
+from gateway import drain, notify, sysctl
 from gateway.act import Actor
 from gateway.chrony import UNKNOWN
 from gateway.decide import (
@@ -29,11 +29,12 @@ from gateway.decide import (
     peer_delta,
     step,
 )
+from gateway.drain import Drain
 from gateway.firewall import Filter, intersection
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
 from gateway.health import Verdict, complete, serves, verdict
 from gateway.keys import KeyFiles
-from gateway.messages import ChangesSeen, KeyFault, LifecycleSeen, PeersRead, SessionsMove
+from gateway.messages import ChangesSeen, KeyFault, PeersRead, SessionsMove
 from gateway.network import own_addresses
 from gateway.observe import FilterMemory, clock, kernel_has_wireguard, list_devices, observe
 from gateway.peer_cache import PeerCache, ServedCache
@@ -44,10 +45,18 @@ from gateway.status import Board, Status
 from gateway.takeover.hub import FilterLoaded, Hub, InterfaceMade
 from gateway.takeover.mover import Mover
 from gateway.wireguard import DumpReader, changed, forgotten, set_key
-from registry.items import Change, GatewayRecord, Unreadable
+from registry.items import (
+    DRAINED,
+    DRAINING,
+    SERVING,
+    UNWELL,
+    Change,
+    GatewayRecord,
+    Unreadable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateway.chrony import Clock
     from gateway.decide import Action, Observed
@@ -70,10 +79,6 @@ LIST_AT_LEAST_EVERY = 120.0
 
 ROUNDS = 3
 """Looks in one pass: after acting the machine is looked at again, until nothing is left to do."""
-
-DRAIN_SECONDS = 20.0
-"""From failing health to taking the interfaces down: the load balancer's checks (interval 5, two of
-them) have noticed by then."""
 
 WAKE_AT_MOST = 1.0
 """Seconds; the watchdog is fed at least that often."""
@@ -153,7 +158,7 @@ class Agent:
         self._clock = UNKNOWN
         self._applied = 0
         self._failures = self._unreadable = 0
-        self._ending_since: float | None = None
+        self._drain = Drain()
         self._looked_at = self._listed_at = float("-inf")
         self._listing_cost = 0.0
         self._to_cut: frozenset[IPv4Address] = frozenset()
@@ -191,7 +196,7 @@ class Agent:
         """Wait for messages or the next look, and do what follows from them."""
         before = self._state
         self._receive_all()
-        self._note_ending()
+        self._advance_drain()
         self._move_sessions()
         if not self._clock.synchronised:
             self._clock = self._look_at_clock()  # health waits for it
@@ -225,8 +230,6 @@ class Agent:
                         )
                 case SessionsMove(moves):
                     self._moves += moves
-                case LifecycleSeen(ending) if ending != before.ending:
-                    log.info("draining" if ending else "no longer draining")
 
     def _waiting(self) -> list[Message]:
         found: list[Message] = []
@@ -258,16 +261,19 @@ class Agent:
         ]
         self._peer_cache.append(known, fresh)
 
-    def _note_ending(self) -> None:
-        if not self._state.ending:
-            self._ending_since = None
-        elif self._ending_since is None:
-            self._ending_since = self._monotonic()
-
-    @property
-    def _drained(self) -> bool:
-        since = self._ending_since
-        return since is not None and self._monotonic() - since >= DRAIN_SECONDS
+    def _advance_drain(self) -> None:
+        before, seen, wall = self._drain, self._drain.clients, self._ratchet.now()
+        if self._seen is not None and before.begun and self._listed_at > seen.at:
+            seen = drain.clients(seen, self._seen.observed.devices, self._listed_at, wall)
+        self._drain = drain.advance(
+            before,
+            drain.reason(self._state, wall),
+            replaceable=drain.replaceable(self._state, wall),
+            seen=seen,
+            now=self._monotonic(),
+        )
+        if self._drain.word != before.word:
+            log.info("%s: %s", self._drain.word, self._drain.why or "no longer told to drain")
 
     def _remember(self, before: State) -> None:
         state = self._state
@@ -308,7 +314,7 @@ class Agent:
 
     def _desired(self, own: frozenset[IPv4Address]) -> Desired:
         environment, state = self.environment, self._state
-        slots = () if self._drained else state.served
+        slots = () if self._drain.done else state.served
         return Desired(
             slots=tuple(
                 SlotPlan(
@@ -432,7 +438,7 @@ class Agent:
         """At everything; at each single peer only as often as that is cheap."""
         seen, now = self._seen, self._monotonic()
         due = self._listed_at + min(LIST_AT_LEAST_EVERY, self._listing_cost / SHARE)
-        if seen is None or now >= due:
+        if seen is None or now >= due or self._drain.begun:
             devices = list_devices(self._dumps)
             self._listed_at, self._listing_cost = now, self._monotonic() - now
         else:
@@ -458,7 +464,9 @@ class Agent:
             verdicts = dict.fromkeys(SLOTS, Verdict((self._blind or "starting",)))
         else:
             verdicts = {
-                slot: verdict(slot, state, seen.desired, seen.observed, self._clock)
+                slot: verdict(
+                    slot, state, seen.desired, seen.observed, self._clock, drain=self._drain
+                )
                 for slot in SLOTS
             }
         before = self.board.status.verdicts
@@ -479,8 +487,9 @@ class Agent:
                 unreadable=self._unreadable,
                 sessions=self.hub.view,
                 carried=self._mover.carried,
-                drained=self._drained and seen is not None and not seen.observed.devices,
-                record=self._record(faults),
+                drain=self._drain,
+                drained=self._rid,
+                record=self._record(faults, verdicts),
                 at=self._monotonic(),
             )
         )
@@ -489,6 +498,7 @@ class Agent:
         state, seen = self._state, self._seen
         control = state.control
         found = [state.served_fault, self._blind]
+        found.append(drain.HELD_UP if self._drain.held_up else "")
         found += [
             f"key generation {number}: {fault.why}" for number, fault in state.key_faults.items()
         ]
@@ -509,7 +519,21 @@ class Agent:
             found.append("control names another port or client pool than this instance has")
         return tuple(text for text in found if text)[:20]
 
-    def _record(self, faults: tuple[str, ...]) -> GatewayRecord | None:
+    @property
+    def _rid(self) -> bool:
+        """Drained, and the interfaces are down."""
+        return self._drain.done and self._seen is not None and not self._seen.observed.devices
+
+    def _word(self, verdicts: Mapping[int, Verdict]) -> str:
+        """What this gateway does for clients."""
+        if self._drain.begun:
+            return DRAINED if self._rid else DRAINING
+        well = self._state.complete and all(verdict.healthy for verdict in verdicts.values())
+        return SERVING if well else UNWELL
+
+    def _record(
+        self, faults: tuple[str, ...], verdicts: Mapping[int, Verdict]
+    ) -> GatewayRecord | None:
         state, seen, identity = self._state, self._seen, self._state.identity
         if identity is None:
             return None
@@ -529,4 +553,5 @@ class Agent:
             keys=served,
             version=self.environment.version,
             faults=faults,
+            state=self._word(verdicts),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.drain import Drain
 from gateway.generations import interface_of, slot_of
 from gateway.sysctl import FORWARDING
 
@@ -31,6 +32,7 @@ class Verdict:
 
 
 BOOTING = Verdict(("starting",))
+SERVES = Drain()
 
 
 def serves(generation: int, desired: Desired, observed: Observed) -> str:
@@ -58,11 +60,19 @@ def complete(state: State, desired: Desired, observed: Observed) -> bool:
     )
 
 
-def verdict(slot: int, state: State, desired: Desired, observed: Observed, clock: Clock) -> Verdict:
+def verdict(
+    slot: int,
+    state: State,
+    desired: Desired,
+    observed: Observed,
+    clock: Clock,
+    *,
+    drain: Drain = SERVES,
+) -> Verdict:
     """Of one slot. A slot without a generation is as healthy as the machine."""
     reasons: list[str] = []
-    if state.ending:
-        reasons.append("draining: the instance is to be terminated")
+    if drain.begun:
+        reasons.append(f"draining: {drain.why}")
     if not state.served:
         reasons.append("the control item has not been read yet")
     if state.known is None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from gateway.messages import GatewaysSeen, IdentityFound, LifecycleSeen
+from registry.items import SERVING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from gateway.environment import LifecycleHooks
     from gateway.messages import Message
     from gateway.metadata import Metadata
     from gateway.status import Board
+    from registry.items import GatewayRecord
     from registry.store import Registry
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ SOON = 2.0
 METADATA_INTERVAL = 3.0
 
 LAUNCHING, TERMINATING = "Pending:Wait", "Terminating:Wait"
+IN_SERVICE = "InService"
 ENDING = ("Terminated", "Detached")
 
 
@@ -36,8 +39,8 @@ class Membership:
 
     group: str = ""
     lifecycle_state: str = ""
-    members: tuple[str, ...] = ()
-    """Instance ids, this one's among them."""
+    members: Mapping[str, str] = field(default_factory=dict)
+    """Instance id -> lifecycle state; this one's is among them."""
 
 
 def look_up(autoscaling: Any, instance_id: str) -> Membership:
@@ -46,12 +49,12 @@ def look_up(autoscaling: Any, instance_id: str) -> Membership:
     for instance in own["AutoScalingInstances"]:
         group = instance["AutoScalingGroupName"]
         found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])
-        members = (
-            member["InstanceId"]
+        members = {
+            member["InstanceId"]: member["LifecycleState"]
             for entry in found["AutoScalingGroups"]
             for member in entry["Instances"]
-        )
-        return Membership(group, instance["LifecycleState"], tuple(members))
+        }
+        return Membership(group, instance["LifecycleState"], members)
     return Membership()
 
 
@@ -64,6 +67,21 @@ def hook_to_complete(
     if lifecycle_state == TERMINATING and drained:
         return hooks.terminate
     return ""
+
+
+def serving(membership: Membership, records: Iterable[GatewayRecord], own: str) -> dict[str, int]:
+    """The others that clients can be left to: instance id -> when it said so, epoch seconds. Pure.
+
+    One that Auto Scaling has not brought into service yet, or takes out of it, has no clients from
+    the load balancer, however well it is.
+    """
+    return {
+        record.instance_id: record.updated
+        for record in records
+        if record.instance_id != own
+        and record.state == SERVING
+        and membership.members.get(record.instance_id) == IN_SERVICE
+    }
 
 
 class MembershipWatch:
@@ -88,7 +106,8 @@ class MembershipWatch:
             return 0.5
         membership = look_up(self._autoscaling, identity.instance_id)
         records = self._registry.gateways(map(identity.arn_of, membership.members))
-        self._post(GatewaysSeen(frozenset(_addresses(record.address for record in records))))
+        addresses = frozenset(_addresses(record.address for record in records))
+        self._post(GatewaysSeen(addresses, serving(membership, records, identity.instance_id)))
         hook = hook_to_complete(
             membership.lifecycle_state,
             self._hooks,
@@ -104,7 +123,7 @@ class MembershipWatch:
             )
             log.info("lifecycle hook %s: completed", hook)
         changing = membership.lifecycle_state.startswith(("Pending", "Terminating"))
-        return SOON if changing else INTERVAL
+        return SOON if changing or status.drain.why else INTERVAL
 
 
 def _addresses(texts: Iterable[str]) -> list[IPv4Address]:

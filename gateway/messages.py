@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from ipaddress import IPv4Address
 
     from gateway.metadata import Identity
@@ -70,6 +71,8 @@ class GatewaysSeen:
     """The addresses of every member of the Auto Scaling group that has told them."""
 
     addresses: frozenset[IPv4Address]
+    serving: Mapping[str, int] = field(default_factory=dict)
+    """The others in service that say they are healthy: instance id -> epoch seconds of that."""
 
 
 @dataclass(frozen=True)

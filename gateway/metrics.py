@@ -123,7 +123,17 @@ def _numbers(status: Status, now: float) -> Iterator[Metric]:
             "Peers left out: unreadable, or an address that is not theirs alone",
             len(status.admitted.unusable) + (state.known.unreadable if state.known else 0),
         ),
-        ("gatepair_draining", "1 if the instance is to be terminated", int(state.ending)),
+        ("gatepair_draining", "1 while its clients go to others", int(status.drain.begun)),
+        (
+            "gatepair_draining_peers",
+            "Peers with a live session here that a drain still waits for",
+            len(status.drain.clients.active),
+        ),
+        (
+            "gatepair_drain_held_up",
+            "1 if it is told to drain and is the last one that serves: alarm on it",
+            int(status.drain.held_up),
+        ),
         ("gatepair_faults", "Things that are not as they should be", len(status.faults)),
     ):
         yield GaugeMetricFamily(name, text, value=value)

@@ -58,6 +58,8 @@ class State:
     contact: float | None = None
     """When the registry last answered; monotonic seconds."""
     gateways: frozenset[IPv4Address] = frozenset()
+    serving: Mapping[str, int] = field(default_factory=dict)
+    """Other gateways in service that say they are healthy, and when they said so last: epoch s."""
     ending: bool = False
     """Auto Scaling wants the instance gone."""
     trouble: Mapping[str, str] = field(default_factory=dict)
@@ -92,8 +94,8 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - o
             keys = _without(state.keys, generation) if message.refused else state.keys
             faults = {**state.key_faults, generation: message}
             return replace(state, keys=keys, key_faults=faults)
-        case GatewaysSeen(addresses):
-            return replace(state, gateways=addresses)
+        case GatewaysSeen(addresses, serving):
+            return replace(state, gateways=addresses, serving=serving)
         case LifecycleSeen(ending):
             return replace(state, ending=ending)
         case SessionsMove():

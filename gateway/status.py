@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.chrony import UNKNOWN, Clock
+from gateway.drain import Drain
 from gateway.health import BOOTING, Verdict
 from gateway.peers import Admitted
 from gateway.state import State
@@ -37,8 +38,9 @@ class Status:
     """Actions that failed since the start."""
     unreadable: int = 0
     """Registry items that did not parse since the start."""
+    drain: Drain = field(default_factory=Drain)
     drained: bool = False
-    """The interfaces are down because the instance is to be terminated."""
+    """It has drained, and its interfaces are down."""
     sessions: SessionsView = field(default_factory=SessionsView)
     """Whose sessions are on this gateway."""
     carried: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)

@@ -11,8 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gateway import agent as agent_module
-from gateway import aws, environment
+from gateway import aws, drain, environment
 from gateway.__main__ import end_on_signals, log_to_journal, serve
 from gateway.agent import Agent
 from gateway.chrony import Clock
@@ -21,7 +20,7 @@ from gateway.metadata import Metadata
 from gateway.paths import Paths, Userspace
 
 METADATA_PORT = 1338
-DRAIN_SECONDS = 4.0
+NOTICED = 4.0
 """There is no load balancer whose checks have to notice."""
 
 if __name__ == "__main__":
@@ -29,7 +28,7 @@ if __name__ == "__main__":
     root = Path(sys.argv[1])
     paths = Paths(environment=root / "environment.json", state=root)
     settings = environment.read(paths.environment)
-    agent_module.DRAIN_SECONDS = DRAIN_SECONDS
+    drain.NOTICED = NOTICED
     # it goes to the background by itself, but keeps the pipes it was given
     start = ("sh", "-c", "exec wireguard-go {} </dev/null >/dev/null 2>&1")
     userspace = Userspace(start=start, stop=("ip", "link", "delete", "{}"))

@@ -7,35 +7,14 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_lab.bed import Bed, await_true, standing
-from gateway_lab.second import Second, await_acks, beside, create_group, record
+from gateway_lab.bed import Bed, await_true
+from gateway_lab.second import Second, await_acks, record
 
 from effects import run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 POOL = IPv4Network("100.96.0.0/16")
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(150)]
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Bed, Second, str]]:
-    """Both gateways, serving, and the first one's instance id."""
-    ids: list[str] = []
-
-    def first(bed: Bed) -> str:
-        ids.extend(create_group(bed))
-        return ids[0]
-
-    with standing(tmp_path, first) as bed, beside(bed, ids[1]) as second:
-        bed.control(7)
-        bed.start_agent()
-        second.start_agent()
-        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
-        yield bed, second, ids[0]
 
 
 def new_peer(bed: Bed, name: str) -> str:

@@ -12,9 +12,10 @@ from unit.gateway.machine import Machine
 from unit.gateway.samples import ALICE, BOB, POOL, VPC, control, desired, head
 
 from gateway import agent as agent_module
-from gateway.agent import DRAIN_SECONDS, LOOK_EVERY, Agent
+from gateway.agent import LOOK_EVERY, Agent
 from gateway.chrony import Clock
 from gateway.decide import peer_delta
+from gateway.drain import HELD_UP, NOTICED, QUIET
 from gateway.environment import Environment
 from gateway.messages import (
     ChangesSeen,
@@ -34,7 +35,18 @@ from gateway.peers import KnownPeers
 from gateway.takeover.hub import FilterLoaded, InterfaceMade
 from gateway.takeover.moves import LetGo, PointAt
 from gateway.wireguard import PeerChanges
-from registry.items import Change, Peer, Unreadable
+from registry.items import (
+    DRAINED,
+    DRAINING,
+    SERVING,
+    UNWELL,
+    Change,
+    Command,
+    DrainOrder,
+    GatewayRecord,
+    Peer,
+    Unreadable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -412,19 +424,100 @@ def test_gateways_that_come_and_go_are_in_the_filter_and_survive_a_restart(
     assert other in again.machine.observed.filter.gateways
 
 
+IDENTITY = Identity("i-1", "1", "eu-west-1", "eu-west-1a", "10.20.0.10")
+
+
+def with_another(on: Stage) -> Stage:
+    """Another gateway is in service and healthy, now and for all of the test."""
+    on.hear(IdentityFound(IDENTITY), GatewaysSeen(frozenset(), {"i-2": int(on.wall) + 10_000}))
+    return on
+
+
+def record_of(on: Stage) -> GatewayRecord:
+    record = on.agent.board.status.record
+    assert record is not None
+    return record
+
+
 def test_an_instance_that_is_to_end_fails_health_first_and_goes_down_later(
     stage: Callable[..., Stage],
 ) -> None:
-    on = served(stage(), 7)
+    on = with_another(served(stage(), 7))
     on.hear(LifecycleSeen(ending=True))
     assert not on.healthy(0)
     assert not on.healthy(1)
-    on.tick(DRAIN_SECONDS - 1)
+    assert record_of(on).state == DRAINING
+    on.tick(NOTICED - LOOK_EVERY)
     assert "wg0" in on.machine.observed.devices
     assert not on.agent.board.status.drained
     on.tick(LOOK_EVERY)
+    on.tick(LOOK_EVERY)
     assert on.machine.observed.devices == {}
     assert on.agent.board.status.drained
+    assert record_of(on).state == DRAINED
+
+
+def test_clients_that_are_still_here_are_listed_at_every_look_and_waited_for(
+    stage: Callable[..., Stage],
+) -> None:
+    on = with_another(served(stage(), 7))
+    on.hear(LifecycleSeen(ending=True))
+    for count in range(1, 10):
+        device = on.machine.observed.devices["wg0"]
+        here = replace(
+            device.peers[ALICE_KEY], latest_handshake=int(on.wall), received=count * 1000
+        )
+        devices = {"wg0": replace(device, peers={ALICE_KEY: here})}
+        on.machine.observed = replace(on.machine.observed, devices=devices)
+        on.tick()
+    status = on.agent.board.status
+    assert status.drain.clients.active == {ALICE_KEY}
+    assert "wg0" in on.machine.observed.devices
+    on.tick(QUIET)
+    on.tick()
+    assert on.agent.board.status.drained
+
+
+def test_an_order_that_is_taken_back_or_over_brings_the_gateway_back(
+    stage: Callable[..., Stage],
+) -> None:
+    on = with_another(served(stage(), 7))
+    order = Command({"i-1": DrainOrder(int(on.wall) + 60, "me", "now")})
+    on.hear(HeadSeen(replace(head(1, 7), command=order), on.monotonic))
+    assert not on.healthy()
+    on.hear(HeadSeen(head(1, 7), on.monotonic))
+    assert on.healthy()
+    on.hear(HeadSeen(replace(head(1, 7), command=order), on.monotonic))
+    for _ in range(4):
+        on.tick()
+    assert on.agent.board.status.drained
+    for _ in range(9):
+        on.tick()
+    assert on.healthy(), "the order has expired, though nobody took it out"
+    assert "wg0" in on.machine.observed.devices
+    assert record_of(on).state == SERVING
+
+
+def test_the_last_one_that_is_told_to_go_serves_on_and_says_so(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.hear(IdentityFound(IDENTITY), LifecycleSeen(ending=True))
+    for _ in range(60):
+        on.tick()
+    assert on.healthy()
+    assert "wg0" in on.machine.observed.devices
+    assert HELD_UP in on.agent.board.status.faults
+    with_another(on)
+    assert not on.healthy()
+    assert HELD_UP not in on.agent.board.status.faults
+
+
+def test_a_gateway_that_is_not_healthy_does_not_say_that_it_serves(
+    stage: Callable[..., Stage],
+) -> None:
+    on = with_another(served(stage(), 7))
+    assert record_of(on).state == SERVING
+    on.hear(HeadSeen(head(1, 7, 8), on.monotonic))
+    assert record_of(on).state == UNWELL
 
 
 def test_a_machine_that_cannot_be_looked_at_is_not_healthy_and_comes_back(

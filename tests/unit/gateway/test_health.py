@@ -9,6 +9,7 @@ import pytest
 from unit.gateway.samples import desired, serving
 
 from gateway.chrony import Clock
+from gateway.drain import HELD_UP, Drain
 from gateway.health import complete, verdict
 from gateway.messages import KeyFault
 from gateway.peers import KnownPeers
@@ -38,7 +39,7 @@ def test_a_gateway_that_serves_is_healthy_in_both_slots() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"state": replace(STATE, ending=True)}, "draining"),
+        ({"drain": Drain("ordered by an operator", since=1.0)}, "draining: ordered by"),
         ({"state": replace(STATE, known=None)}, "peers have not been loaded"),
         ({"state": replace(STATE, served=())}, "control item has not been read"),
         ({"observed": replace(serving(7), sysctl={"net/ipv4/ip_forward": "0"})}, "forwarding"),
@@ -83,6 +84,10 @@ def test_a_gateway_that_has_taken_no_traffic_yet_has_to_serve_all() -> None:
     state = replace(STATE, served=(7, 8), complete=False)
     assert reasons(0, state=state) != ()
     assert reasons(1, state=state) != ()
+
+
+def test_one_that_is_told_to_drain_and_must_not_is_as_healthy_as_it_was() -> None:
+    assert reasons(0, drain=Drain(HELD_UP, held_up=True)) == ()
 
 
 def test_an_absent_aws_fails_nothing() -> None:

@@ -13,6 +13,7 @@ from unit.gateway.samples import stands_in
 
 from gateway.aws import reason
 from gateway.custody import KeyPending
+from gateway.drain import Drain
 from gateway.environment import LifecycleHooks
 from gateway.heartbeat import Heartbeat
 from gateway.key_watch import LOOK_AGAIN, KeyWatch
@@ -25,6 +26,7 @@ from gateway.membership import (
     MetadataWatch,
     hook_to_complete,
     look_up,
+    serving,
 )
 from gateway.messages import (
     GatewaysSeen,
@@ -39,7 +41,7 @@ from gateway.metadata import Identity
 from gateway.poller import Poller
 from gateway.state import State
 from gateway.status import Board, Status
-from registry.items import Ack, GatewayRecord
+from registry.items import DRAINED, SERVING, UNWELL, Ack, GatewayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +113,7 @@ def test_a_refused_key_is_looked_at_again_half_a_minute_later() -> None:
 class AutoScaling:
     def __init__(self, state: str = "InService", *, member: bool = True) -> None:
         self.state, self.member, self.completed = state, member, []
+        self.members = {"i-1": state, "i-2": "InService"}
 
     def describe_auto_scaling_instances(self, InstanceIds: list[str]) -> dict:  # noqa: N803
         found = {"InstanceId": InstanceIds[0], "AutoScalingGroupName": "g"}
@@ -119,7 +122,14 @@ class AutoScaling:
     def describe_auto_scaling_groups(self, AutoScalingGroupNames: list[str]) -> dict:  # noqa: N803
         assert AutoScalingGroupNames == ["g"]
         return {
-            "AutoScalingGroups": [{"Instances": [{"InstanceId": "i-1"}, {"InstanceId": "i-2"}]}]
+            "AutoScalingGroups": [
+                {
+                    "Instances": [
+                        {"InstanceId": name, "LifecycleState": state}
+                        for name, state in self.members.items()
+                    ]
+                }
+            ]
         }
 
     def complete_lifecycle_action(self, **request: str) -> None:
@@ -157,6 +167,42 @@ def test_the_members_come_from_auto_scaling_and_their_addresses_from_their_items
     assert records.arns == [
         f"arn:aws:ec2:eu-west-1:123456789012:instance/{name}" for name in ("i-1", "i-2")
     ]
+
+
+def said(name: str, state: str = SERVING) -> GatewayRecord:
+    return GatewayRecord("arn", name, "z", "10.20.0.11", "b", 0, "e", updated=7, state=state)
+
+
+def test_clients_can_be_left_to_others_that_are_in_service_and_well() -> None:
+    members = {
+        "own": "InService",
+        "well": "InService",
+        "new": "Pending:Wait",
+        "ill": "InService",
+        "old": "Terminating:Wait",
+        "mute": "InService",
+        "drained": "InService",
+    }
+    records = [
+        *(said(name) for name in ("own", "well", "new", "old", "stranger")),
+        *(said("ill", UNWELL), said("mute", ""), said("drained", DRAINED)),
+    ]
+    assert serving(Membership("g", "InService", members), records, "own") == {"well": 7}
+
+
+def test_who_serves_is_told_to_the_agent() -> None:
+    posted: list[Message] = []
+    records = Records()
+    records.gateways = lambda arns: [said(name) for name in ("i-1", "i-2") if list(arns)]
+    watch(AutoScaling(), records, board(), posted).step()
+    assert [message.serving for message in posted if isinstance(message, GatewaysSeen)] == [
+        {"i-2": 7}
+    ]
+
+
+def test_a_gateway_that_is_told_to_drain_looks_more_often() -> None:
+    held_up = board(drain=Drain("because", held_up=True))
+    assert watch(AutoScaling(), Records(), held_up, []).step() == SOON
 
 
 def test_an_instance_outside_of_a_group_has_no_members() -> None:
