@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING
 
 import pytest
 from gateway_lab.bed import Bed, await_true

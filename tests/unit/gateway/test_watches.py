@@ -193,7 +193,7 @@ def test_clients_can_be_left_to_others_that_are_in_service_and_well() -> None:
 def test_who_serves_is_told_to_the_agent() -> None:
     posted: list[Message] = []
     records = Records()
-    records.gateways = lambda arns: [said(name) for name in ("i-1", "i-2") if list(arns)]
+    records.gateways = lambda arns: [said("i-1"), said("i-2")][: len(list(arns))]
     watch(AutoScaling(), records, board(), posted).step()
     assert [message.serving for message in posted if isinstance(message, GatewaysSeen)] == [
         {"i-2": 7}
