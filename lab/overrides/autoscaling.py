@@ -1,15 +1,15 @@
-"""Auto Scaling: even spread, lifecycle hooks with their waits, health, whole launch templates.
+"""Auto Scaling: even spread, health, whole launch templates; hooks and refreshes put to work.
 
 moto: all instances of a group in its first subnet, in service at once, without the launch
-template's version, instance profile and metadata options; hooks are stored and never run; no
-CompleteLifecycleAction; an unhealthy instance stays; scaling in deregisters no target.
+template's version, instance profile and metadata options; an unhealthy instance stays; scaling in
+deregisters no target.
 AWS (Auto Scaling user guide, "How lifecycle hooks work in Amazon EC2 Auto Scaling groups", steps 1
-to 6): a launched instance waits in `Pending:Wait` until its hooks are completed or their time is
-up; it is registered with its target groups after that wait and before it is `InService`. A leaving
-one is deregistered first, then waits in `Terminating:Wait`, then is terminated. While it leaves,
-its replacement is launched ("Health checks for instances in an Auto Scaling group"). Hooks that are
-put after a launch do not touch it. An abandoned launch is terminated and another one tried. New
-instances go to the zone with the fewest ("Distribute instances across Availability Zones").
+to 6): an instance is registered with its target groups after its launch hooks and before it is
+`InService`. A leaving one is deregistered first, then waits for its hooks, then is terminated.
+While it leaves, its replacement is launched ("Health checks for instances in an Auto Scaling
+group"). An abandoned launch is terminated and another one tried. New instances go to the zone with
+the fewest ("Distribute instances across Availability Zones"); the first to go is one of the fullest
+zone, the one with the oldest launch template version ("Default termination policy").
 Here: the same, but what AWS finds out within minutes (an instance somebody terminated, one that was
 set unhealthy) is acted on at once.
 """
@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
-from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -33,20 +31,19 @@ from moto.autoscaling.models import (
     autoscaling_backends,
 )
 from moto.autoscaling.responses import AutoScalingResponse
-from moto.core.responses import EmptyResult
+from moto.core.responses import ActionResult, EmptyResult
+
+from lab.overrides import instance_refresh, lifecycle_hooks
+from lab.overrides.instance_refresh import Hands
+from lab.overrides.lifecycle_hooks import ABANDON, LAUNCHING, TERMINATING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-LAUNCHING = "autoscaling:EC2_INSTANCE_LAUNCHING"
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
-CONTINUE, ABANDON = "CONTINUE", "ABANDON"
 _COUNTED = frozenset({"Pending", "Pending:Wait", "InService"})
 """What makes up a group's capacity; a leaving instance is no part of it any more."""
-_LIMIT_BEATS = 100
-_LIMIT_SECONDS = 48 * 3600
-"""A wait ends after 48 hours or 100 heartbeat timeouts, whichever is sooner (user guide)."""
 _TICK = 0.5
+"""Seconds between looks at what time has done."""
 
 _LOCK = threading.RLock()
 """moto's server has a thread per request; a group is changed by one of them at a time."""
@@ -54,25 +51,19 @@ _call_action = AutoScalingResponse.call_action
 _started = threading.Event()
 
 
-@dataclass
-class Wait:
-    """One hook an instance waits for. Times are on the monotonic clock, in seconds."""
-
-    hook: str
-    transition: str
-    default_result: str
-    heartbeat: float
-    until: float
-    limit: float
-    token: str
-
-
 def install(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     """Replace moto's life of a group's instances; `replace` is for tests that put it back."""
     for owner, name, ours in (
         (AutoScalingResponse, "call_action", _locked(_call_action)),
         (AutoScalingResponse, "complete_lifecycle_action", _answer_complete),
-        (AutoScalingResponse, "record_lifecycle_action_heartbeat", _answer_heartbeat),
+        (
+            AutoScalingResponse,
+            "record_lifecycle_action_heartbeat",
+            lifecycle_hooks.answer_heartbeat,
+        ),
+        (AutoScalingResponse, "start_instance_refresh", _answer_start),
+        (AutoScalingResponse, "cancel_instance_refresh", _answer_cancel),
+        (AutoScalingResponse, "describe_instance_refreshes", instance_refresh.answer_describe),
         (AutoScalingBackend, "delete_auto_scaling_group", _delete_group),
         (AutoScalingBackend, "notify_terminate_instances", _locked(_notify_terminated)),
         (AutoScalingBackend, "set_instance_health", _set_health),
@@ -86,18 +77,17 @@ def install(replace: Callable[[Any, str, Any], None] = setattr) -> None:
 
 
 def expire(now: float | None = None) -> None:
-    """End the waits whose time is up, each with its hook's default result."""
+    """End the waits whose time is up, each with its hook's default result; go on with refreshes."""
     moment = time.monotonic() if now is None else now
     with _LOCK:
         for group in list(_groups()):
-            for state in list(group.instance_states):
-                for wait in _waits(state):
-                    if moment >= min(wait.until, wait.limit):
-                        _complete(group, state, wait, wait.default_result)
+            for state, wait in list(lifecycle_hooks.expired(group, moment)):
+                _complete(group, state, wait, wait.default_result)
+            instance_refresh.advance(group, _HANDS, moment)
 
 
 def watch() -> None:
-    """Expire waits from a thread of this process, from now on."""
+    """Let time do its work from a thread of this process, from now on."""
     if not _started.is_set():
         _started.set()
         threading.Thread(target=_watch, name="lifecycle", daemon=True).start()
@@ -138,30 +128,39 @@ def _set_desired(self: Any, new_capacity: int | None) -> None:
 
 def _balance(group: Any) -> None:
     """Launch what is missing, let go what is too much."""
-    surplus = len(_counted(group)) - int(group.desired_capacity or 0)
+    wanted = int(group.desired_capacity or 0) + instance_refresh.surge(group)
+    surplus = len(_counted(group)) - wanted
     suspended = group._suspended_processes  # noqa: SLF001 - the names alone are kept there
     if surplus < 0 and "Launch" not in suspended:
         for _ in range(-surplus):
-            _launch(group)
+            _launch(group, instance_refresh.outgoing(group))
     elif surplus > 0 and "Terminate" not in suspended:
         for _ in range(surplus):
             free = [state for state in _counted(group) if not state.protected_from_scale_in]
             if not free:
                 return
-            # The default termination policy begins with the zone that has the most instances
-            _retire(group, max(free, key=lambda state: _in_zone(group, state.availability_zone)))
+            _retire(group, max(free, key=lambda state: _expendable(group, state)))
 
 
-def _in_zone(group: Any, zone: str) -> int:
-    return sum(state.availability_zone == zone for state in _counted(group))
+def _expendable(group: Any, state: Any) -> tuple[int, int]:
+    """By the default termination policy: the fullest zone, then the oldest template version."""
+    return _in_zone(group, state.availability_zone), -int(_version_of(state) or 0)
+
+
+def _in_zone(group: Any, zone: str, without: frozenset[str] = frozenset()) -> int:
+    return sum(
+        state.availability_zone == zone and state.instance.id not in without
+        for state in _counted(group)
+    )
 
 
 # Into service
 
 
-def _launch(group: Any) -> None:
+def _launch(group: Any, leaving: frozenset[str] = frozenset()) -> None:
+    """One more instance, in the zone that has the fewest that are not `leaving`."""
     subnets = group.ec2_backend.describe_subnets(subnet_ids=group.vpc_zone_identifier.split(","))
-    subnet = min(subnets, key=lambda subnet: _in_zone(group, subnet.availability_zone))
+    subnet = min(subnets, key=lambda one: _in_zone(group, one.availability_zone, leaving))
     instance = _run_instance(group, subnet)
     instance.autoscaling_group = group
     state = InstanceState(
@@ -177,7 +176,7 @@ def _launch(group: Any) -> None:
         "Version": str(version.number),
     }
     group.instance_states.append(state)
-    if not _wait_for_hooks(group, state, LAUNCHING):
+    if not lifecycle_hooks.begin(group, state, LAUNCHING):
         _into_service(group, state)
 
 
@@ -216,6 +215,7 @@ def _into_service(group: Any, state: Any) -> None:
     for arn in group.target_group_arns:
         _register(group, arn, [state])
     state.lifecycle_state = "InService"
+    state.lab_in_service = time.monotonic()
 
 
 def _register(group: Any, arn: str, states: list[Any]) -> None:
@@ -243,7 +243,7 @@ def _retire(group: Any, state: Any) -> None:
         return
     _deregister(group, state)
     state.lifecycle_state = "Terminating"
-    if not _wait_for_hooks(group, state, TERMINATING):
+    if not lifecycle_hooks.begin(group, state, TERMINATING):
         _terminate(group, state)
 
 
@@ -259,42 +259,11 @@ def _terminate(group: Any, state: Any) -> None:
     group.ec2_backend.terminate_instances([state.instance.id])
 
 
-# Hooks
+# Hooks and refreshes
 
 
-def _waits(state: Any) -> list[Wait]:
-    return list(getattr(state, "lab_waits", []))
-
-
-def _wait_for_hooks(group: Any, state: Any, transition: str) -> bool:
-    """Put an instance into its wait state; False if there is no hook to wait for."""
-    hooks = [
-        hook
-        for hook in group.autoscaling_backend.describe_lifecycle_hooks(group.name)
-        if hook.lifecycle_transition == transition
-    ]
-    now = time.monotonic()
-    state.lab_waits = [
-        Wait(
-            hook=hook.name,
-            transition=transition,
-            default_result=hook.default_result,
-            heartbeat=hook.heartbeat_timeout,
-            until=now + hook.heartbeat_timeout,
-            limit=now + min(_LIMIT_SECONDS, _LIMIT_BEATS * hook.heartbeat_timeout),
-            token=str(uuid.uuid4()),
-        )
-        for hook in hooks
-    ]
-    if hooks:
-        state.lifecycle_state = f"{state.lifecycle_state}:Wait"
-    return bool(hooks)
-
-
-def _complete(group: Any, state: Any, wait: Wait, result: str) -> None:
-    # ABANDON stops the other hooks of this transition; CONTINUE lets them finish (user guide)
-    state.lab_waits = [] if result == ABANDON else [w for w in _waits(state) if w is not wait]
-    if state.lab_waits:
+def _complete(group: Any, state: Any, wait: Any, result: str) -> None:
+    if not lifecycle_hooks.end(state, wait, result):
         return
     if wait.transition == TERMINATING:
         _terminate(group, state)
@@ -306,41 +275,37 @@ def _complete(group: Any, state: Any, wait: Wait, result: str) -> None:
 
 
 def _answer_complete(self: Any) -> EmptyResult:
-    result = self._get_param("LifecycleActionResult")
-    if result not in {CONTINUE, ABANDON}:
-        raise ValidationError(f"Lifecycle action result must be CONTINUE or ABANDON, not {result}")
-    group, state, wait = _find(self)
-    _complete(group, state, wait, result)
+    result = lifecycle_hooks.asked_result(self)
+    _complete(*lifecycle_hooks.asked(self), result)
     return EmptyResult()
 
 
-def _answer_heartbeat(self: Any) -> EmptyResult:
-    _, __, wait = _find(self)
-    wait.until = time.monotonic() + wait.heartbeat
-    return EmptyResult()
-
-
-def _find(response: Any) -> tuple[Any, Any, Wait]:
-    """The wait a request is about, by instance id or by token."""
-    name, hook, instance, token = (
-        response._get_param(parameter)  # noqa: SLF001 - moto's way to read a request
-        for parameter in (
-            "AutoScalingGroupName",
-            "LifecycleHookName",
-            "InstanceId",
-            "LifecycleActionToken",
+def _answer_start(self: Any) -> ActionResult:
+    strange = [name for name in ("DesiredConfiguration",) if self._get_param(name)]
+    if strange or self._get_param("Strategy") not in {None, "Rolling"}:
+        raise ValidationError(
+            f"the lab knows rolling refreshes of the group's own template: {strange}"
         )
-    )
-    group = response.autoscaling_backend.autoscaling_groups.get(name)
-    for state in group.instance_states if group else []:
-        for wait in _waits(state):
-            if wait.hook == hook and (state.instance.id == instance or wait.token == token):
-                return group, state, wait
-    # The message AWS gives, also after the action was completed
-    raise ValidationError(f"No active Lifecycle Action found with instance ID {instance}")
+    group = instance_refresh.asked_group(self)
+    refresh = instance_refresh.start(group, self._get_param("Preferences") or {}, _HANDS)
+    return ActionResult({"InstanceRefreshId": refresh.id})
+
+
+def _answer_cancel(self: Any) -> ActionResult:
+    refresh = instance_refresh.cancel(instance_refresh.asked_group(self))
+    return ActionResult({"InstanceRefreshId": refresh.id})
 
 
 # The rest of moto's calls that touch instances
+
+
+def _version_of(state: Any) -> str:
+    return (_template_of(state) or {}).get("Version", "")
+
+
+_HANDS = Hands(
+    launch=_launch, retire=_retire, counted=_counted, balance=_balance, version_of=_version_of
+)
 
 
 def _template_of(self: Any) -> dict[str, str] | None:

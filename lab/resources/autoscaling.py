@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from effects import Refusal
 from lab.resources.base import (
     Context,
     Handler,
@@ -37,8 +39,9 @@ _NOT_SENT = frozenset(
         "minElbCapacity",
         "ignoreFailedScalingActivities",
         "forceDelete",
-        # moto has no use for these; the lab's refresh reads `instanceRefresh` from the inputs
+        # The provider acts on it by itself: `_refresh`
         "instanceRefresh",
+        # moto has no use for these
         "instanceMaintenancePolicy",
         "availabilityZoneDistribution",
         "enabledMetrics",
@@ -143,8 +146,56 @@ def _update_group(context: Context, id_: str, old: Properties, new: Properties) 
             call(AutoScalingGroupName=id_, ScalingProcesses=sorted(names))
     if changed(old, new, *(_GROUP_PROPERTIES - _SEPARATE - _NOT_SENT)):
         client.update_auto_scaling_group(AutoScalingGroupName=id_, **_group(new))
-    # Here the provider starts an instance refresh if the launch template's version has changed
+    if "instanceRefresh" in new and changed(old, new, "launchTemplate", *_triggers(new)):
+        _refresh(client, id_, new["instanceRefresh"])
     return {}
+
+
+_PREFERENCES = {
+    "MinHealthyPercentage": "minHealthyPercentage",
+    "MaxHealthyPercentage": "maxHealthyPercentage",
+    "InstanceWarmup": "instanceWarmup",
+    "SkipMatching": "skipMatching",
+}
+_CANCELLED_WITHIN = 60.0
+"""Seconds."""
+
+
+def _triggers(inputs: Properties) -> list[str]:
+    """What else the program wants a refresh for, under the engine's names."""
+    named = inputs["instanceRefresh"].get("triggers", [])
+    return [name.split("_")[0] + "".join(map(str.title, name.split("_")[1:])) for name in named]
+
+
+def _refresh(client: Any, name: str, block: Properties) -> None:
+    """Start a refresh and do not wait for it; one that is under way is cancelled for it.
+
+    As the provider does (its documentation of `instance_refresh`).
+    """
+    asked = block.get("preferences", {})
+    strange = sorted(set(asked) - set(_PREFERENCES.values()))
+    if strange:
+        why = "the lab's refresh does not know this preference"
+        raise Refusal(f"instanceRefresh: {', '.join(strange)}", why, "teach it, or leave it out")
+    preferences = given(asked, **_PREFERENCES)
+    if "InstanceWarmup" in preferences:
+        preferences["InstanceWarmup"] = int(preferences["InstanceWarmup"])
+    deadline = time.monotonic() + _CANCELLED_WITHIN
+    while True:
+        try:
+            client.start_instance_refresh(
+                AutoScalingGroupName=name,
+                Strategy=block.get("strategy", "Rolling"),
+                Preferences=preferences,
+            )
+        except client.exceptions.InstanceRefreshInProgressFault:
+            if time.monotonic() > deadline:
+                raise
+            with gone_is_fine("ActiveInstanceRefreshNotFound"):  # it is being cancelled already
+                client.cancel_instance_refresh(AutoScalingGroupName=name)
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _delete_group(context: Context, id_: str, _: Properties) -> None:

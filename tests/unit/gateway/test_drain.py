@@ -151,6 +151,10 @@ def test_it_stays_drained_until_it_is_no_longer_told_to() -> None:
     assert done.done
     busy = clients(done.clients, device(alice=1), NOW + LIMIT + 1, WALL)
     assert told(done, NOW + LIMIT + 1, busy).done
+    early = told(told(Drain(), NOW), NOW + NOTICED, Clients(at=NOW + NOTICED))
+    late = clients(early.clients, device(alice=1), NOW + NOTICED + 1, WALL)
+    assert late.active
+    assert told(early, NOW + NOTICED + 1, late).done, "a straggler does not bring it back"
     assert told(done, NOW + LIMIT + 1, able=False).done, "its clients are not here any more"
     back = advance(done, "", replaceable=True, seen=busy, now=NOW + LIMIT + 2)
     assert back == Drain()
