@@ -92,6 +92,7 @@ class Settings:
     mtu: int
     key_generations: tuple[int, ...]
     gateway_count: int
+    warmup_seconds: int
     instance_type: str
     ami_id: str
     client_cidrs: tuple[IPv4Network, ...]
@@ -151,6 +152,9 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
         key_generations=_key_generations(values),
         gateway_count=values.whole(
             "gatewayCount", 2, 12, "one alone is not highly available; gateway subnets are /28"
+        ),
+        warmup_seconds=values.whole(
+            "warmupSeconds", 15, 3600, "the load balancer's checks alone take 10 s to pass"
         ),
         instance_type=_instance_type(values),
         ami_id=_ami_id(values),

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from settings import Settings
 
 _HEALTHY_PERCENT, _REFRESH_PERCENT = 100, 150
-_WARMUP = 120
-"""Seconds after which a refresh takes the next gateway. A load balancer sends to a new target
-only after a minute or two, whatever its health checks say."""
 _ROOT_DEVICE = "/dev/xvda"
 """As Debian's images name it."""
 _ROOT_GIB = 8
@@ -209,12 +206,18 @@ class Gateways(pulumi.ComponentResource):
             health_check_type="EC2",
             health_check_grace_period=300,
             target_group_arns=list(args.balancer.target_group_arns),
+            # Whoever replaces gateways, for whatever reason: launch first, warm up, then terminate
+            default_instance_warmup=args.settings.warmup_seconds,
+            instance_maintenance_policy={
+                "min_healthy_percentage": _HEALTHY_PERCENT,
+                "max_healthy_percentage": _REFRESH_PERCENT,
+            },
             instance_refresh={
                 "strategy": "Rolling",
                 "preferences": {
                     "min_healthy_percentage": _HEALTHY_PERCENT,
                     "max_healthy_percentage": _REFRESH_PERCENT,
-                    "instance_warmup": str(_WARMUP),
+                    "instance_warmup": str(args.settings.warmup_seconds),
                 },
             },
             tags=[

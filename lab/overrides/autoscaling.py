@@ -48,6 +48,8 @@ _TICK = 0.5
 _LOCK = threading.RLock()
 """moto's server has a thread per request; a group is changed by one of them at a time."""
 _call_action = AutoScalingResponse.call_action
+_create_group = AutoScalingResponse.create_auto_scaling_group
+_update_group = AutoScalingResponse.update_auto_scaling_group
 _started = threading.Event()
 
 
@@ -55,6 +57,8 @@ def install(replace: Callable[[Any, str, Any], None] = setattr) -> None:
     """Replace moto's life of a group's instances; `replace` is for tests that put it back."""
     for owner, name, ours in (
         (AutoScalingResponse, "call_action", _locked(_call_action)),
+        (AutoScalingResponse, "create_auto_scaling_group", _keeping_policy(_create_group)),
+        (AutoScalingResponse, "update_auto_scaling_group", _keeping_policy(_update_group)),
         (AutoScalingResponse, "complete_lifecycle_action", _answer_complete),
         (
             AutoScalingResponse,
@@ -112,6 +116,25 @@ def _locked(function: Any) -> Any:
             return function(*arguments, **more)
 
     return locked
+
+
+def _keeping_policy(function: Any) -> Any:
+    """Keep what moto drops of a group: its warmup and its maintenance policy."""
+
+    @wraps(function)
+    def keeping(self: Any) -> Any:
+        answer = function(self)
+        group = instance_refresh.asked_group(self)
+        for name, attribute in (
+            ("DefaultInstanceWarmup", "default_instance_warmup"),
+            ("InstanceMaintenancePolicy", "instance_maintenance_policy"),
+        ):
+            given = self._get_param(name)
+            if given is not None:
+                setattr(group, attribute, given)
+        return answer
+
+    return keeping
 
 
 # Capacity

@@ -8,7 +8,8 @@ that, replacements are launched first, as many as the maximum leaves room for; a
 when it has been in service for the warmup; then as many of the old ones are terminated as the
 minimum allows. The limits are percentages of the desired capacity. Replacement is an ordinary
 launch and an ordinary termination, hooks included. Skip matching leaves alone what is of the
-group's launch template version. One refresh at a time; a cancelled one leaves what it has replaced.
+group's launch template version. What is not asked for is the group's own: its maintenance policy
+and its default warmup. One refresh at a time; a cancelled one leaves what it has replaced.
 Here, where AWS does not say: a replacement goes to the zone that will have the fewest once the old
 instances are gone, and a refresh is over when the last of them is terminated. A preference that is
 not in `_KNOWN` is refused, because nothing would come of it.
@@ -152,8 +153,15 @@ def start(group: Any, asked: Mapping[str, Any], hands: Hands) -> Refresh:
     strange = sorted(set(asked) - _KNOWN)
     if strange:
         raise ValidationError(f"the lab does not know the preference {', '.join(strange)}")
-    minimum = int(asked.get("MinHealthyPercentage", _DEFAULT_MIN))
-    maximum = int(asked.get("MaxHealthyPercentage", _DEFAULT_MAX))
+    policy = getattr(group, "instance_maintenance_policy", {})
+    warmup = getattr(group, "default_instance_warmup", group.health_check_grace_period)
+    minimum, maximum = (
+        int(asked.get(name, policy.get(name, usual)))
+        for name, usual in (
+            ("MinHealthyPercentage", _DEFAULT_MIN),
+            ("MaxHealthyPercentage", _DEFAULT_MAX),
+        )
+    )
     if "MaxHealthyPercentage" in asked and "MinHealthyPercentage" not in asked:
         raise ValidationError("MinHealthyPercentage is required with MaxHealthyPercentage")
     if not 0 <= minimum <= 100 <= maximum <= 200 or maximum - minimum > _LARGEST_SPAN:  # noqa: PLR2004 - percent
@@ -164,7 +172,7 @@ def start(group: Any, asked: Mapping[str, Any], hands: Hands) -> Refresh:
         group=group.name,
         minimum=minimum,
         maximum=maximum,
-        warmup=float(asked.get("InstanceWarmup", group.health_check_grace_period)),
+        warmup=float(asked.get("InstanceWarmup", warmup)),
         skip_matching=skip,
         old={
             state.instance.id

@@ -42,11 +42,9 @@ _NOT_SENT = frozenset(
         # The provider acts on it by itself: `_refresh`
         "instanceRefresh",
         # moto has no use for these
-        "instanceMaintenancePolicy",
         "availabilityZoneDistribution",
         "enabledMetrics",
         "metricsGranularity",
-        "defaultInstanceWarmup",
         "maxInstanceLifetime",
     }
 )
@@ -63,7 +61,14 @@ def _group(inputs: Properties) -> dict[str, Any]:
         DefaultCooldown="defaultCooldown",
         TerminationPolicies="terminationPolicies",
         CapacityRebalance="capacityRebalance",
+        DefaultInstanceWarmup="defaultInstanceWarmup",
     )
+    if "instanceMaintenancePolicy" in inputs:
+        arguments["InstanceMaintenancePolicy"] = given(
+            inputs["instanceMaintenancePolicy"],
+            MinHealthyPercentage="minHealthyPercentage",
+            MaxHealthyPercentage="maxHealthyPercentage",
+        )
     arguments["VPCZoneIdentifier"] = ",".join(inputs["vpcZoneIdentifiers"])
     template = inputs["launchTemplate"]
     arguments["LaunchTemplate"] = {
@@ -243,6 +248,8 @@ _GROUP_PROPERTIES = (
             "defaultCooldown",
             "terminationPolicies",
             "capacityRebalance",
+            "defaultInstanceWarmup",
+            "instanceMaintenancePolicy",
             "vpcZoneIdentifiers",
             "launchTemplate",
             "protectFromScaleIn",

@@ -172,6 +172,27 @@ def test_a_cancelled_refresh_keeps_what_it_has_done_and_lets_the_surplus_go(
     assert refused.value.response["Error"]["Code"] == "ActiveInstanceRefreshNotFound"
 
 
+def test_what_is_not_asked_for_is_the_groups_own(cloud: Cloud, clock: Clock) -> None:
+    rolling = Rolling(cloud, clock)
+    asked = {"AutoScalingGroupName": GROUP}
+    cloud.scaling.start_instance_refresh(**asked)
+    rolling.after()
+    assert rolling.said["Preferences"]["MinHealthyPercentage"] == 90
+    assert rolling.said["Preferences"]["MaxHealthyPercentage"] == 100
+    assert rolling.said["Preferences"]["InstanceWarmup"] == 300, "the grace period"
+    rolling.cancel()
+    rolling.after()
+    policy = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150}
+    cloud.scaling.update_auto_scaling_group(
+        AutoScalingGroupName=GROUP, InstanceMaintenancePolicy=policy, DefaultInstanceWarmup=77
+    )
+    (group,) = cloud.scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert group["InstanceMaintenancePolicy"] == policy
+    assert group["DefaultInstanceWarmup"] == 77
+    cloud.scaling.start_instance_refresh(**asked)
+    assert rolling.said["Preferences"] == {**policy, "InstanceWarmup": 77, "SkipMatching": False}
+
+
 def test_one_refresh_at_a_time_and_none_that_the_lab_would_not_honour(
     cloud: Cloud, clock: Clock
 ) -> None:

@@ -87,6 +87,17 @@ def test_the_group_runs_one_version_and_replaces_by_launching_first(plan: Record
     assert refresh["preferences"]["maxHealthyPercentage"] == 150
 
 
+@pytest.mark.parametrize(("stack", "warmup"), [("lab", 20), ("prod", 120)])
+def test_every_replacement_launches_first_whoever_asks_for_it(stack: str, warmup: int) -> None:
+    group = plans.built(stack).one("autoscaling/group:Group").inputs
+    assert group["instanceMaintenancePolicy"] == {
+        "minHealthyPercentage": 100,
+        "maxHealthyPercentage": 150,
+    }
+    assert group["defaultInstanceWarmup"] == warmup
+    assert group["instanceRefresh"]["preferences"]["instanceWarmup"] == str(warmup)
+
+
 def test_gateways_say_themselves_when_they_serve_and_when_they_have_drained(
     plan: Recorder,
 ) -> None:
