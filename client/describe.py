@@ -144,6 +144,7 @@ def _gateway_json(gateway: Gateway) -> dict[str, object]:
         "applied": None,
         "keys": {},
         "version": None,
+        "state": None,
         "faults": [],
         "updated": None,
     }
@@ -153,6 +154,7 @@ def _gateway_json(gateway: Gateway) -> dict[str, object]:
             "applied": record.applied,
             "keys": {str(number): key for number, key in sorted(record.keys.items())},
             "version": record.version,
+            "state": record.state or None,
             "faults": list(record.faults),
             "updated": instant(record.updated),
         }

@@ -28,6 +28,7 @@ COLUMNS = (
     "CURRENT",
     "KEYS",
     "HEARD",
+    "STATE",
     "FAULTS",
 )
 
@@ -127,5 +128,6 @@ def _row(gateway: Gateway, now: float) -> tuple[str, ...]:
         current,
         "-" if record is None else ",".join(map(str, sorted(record.keys))) or "none",
         "never" if record is None else f"{max(0, int(now) - record.updated)} s ago",
+        (record.state if record is not None else "") or "-",
         "-" if record is None else "; ".join(record.faults) or "-",
     )

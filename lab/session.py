@@ -33,6 +33,7 @@ from lab import (
     process,
     project,
     proofs,
+    rolling,
     status,
     vpc,
 )
@@ -121,6 +122,7 @@ def up(stack_file: Path | None, say: Say) -> proofs.Scene:
         say(f"HTTP API; {paths.api()} says where, and has a key to sign with")
     address = host.create()
     say(f"private host {address}")
+    rolling.await_replaced(say)
     await_healthy(say)
     tunnels = [clients.up(name, applied) for name in CLIENTS]
     say(f"clients {', '.join(CLIENTS)}")

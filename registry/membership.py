@@ -37,6 +37,9 @@ class Group:
     """How many gateways there should be."""
     members: tuple[Member, ...]
     """All that it lists, whatever their state."""
+    least: int = 0
+    """How many there should be when nothing is being replaced."""
+    most: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Fleet:
             for one in group["Instances"]
         ]
         members.sort(key=lambda member: (member.zone, member.instance_id))
-        return Group(group["DesiredCapacity"], tuple(members))
+        return Group(group["DesiredCapacity"], tuple(members), group["MinSize"], group["MaxSize"])
 
     def without_terminated(self, members: Iterable[Member]) -> list[Member]:
         """The members, with those marked that are terminated: Auto Scaling takes a while to see."""

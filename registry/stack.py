@@ -10,6 +10,7 @@ from effects import Refusal
 from registry.confirmation import reached
 from registry.errors import RegistryError
 from registry.membership import Fleet
+from registry.orders import Orders
 from registry.refusals import Absent
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class Stack:
     def caller(self) -> str:
         """The ARN of the operator's identity, for the audit."""
         return self.cloud.caller()
+
+    @cached_property
+    def orders(self) -> Orders:
+        """What its gateways are told."""
+        return Orders(self.cloud.client("dynamodb"), self.environment.table)
 
     @cached_property
     def fleet(self) -> Fleet:

@@ -19,7 +19,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.lab)
-    late = {"test_benches": 2, "test_fence": 2, "test_replacement": 2, "test_down": 3}
+    late = {
+        "test_benches": 2,
+        "test_fence": 2,
+        "test_replacement": 2,
+        "test_rolling": 3,
+        "test_down": 4,
+    }
     items.sort(key=lambda i: late.get(i.path.stem, 1) if here in i.path.parents else 0)
 
 

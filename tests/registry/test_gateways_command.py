@@ -217,7 +217,11 @@ def test_a_gateway_that_does_not_end_in_time_is_said_to_be_cut_off_all_the_same(
         (("fence", "i-0123456789abcdef0"), "not one of stack dev; its gateways are i-"),
         (("wait", "--timeout", "soon"), "'soon' is not a number of seconds"),
         (("list", "--stack", "nowhere"), "build it first"),
-        (("drain", "x"), "invalid choice"),
+        (("drain", "x"), "not an instance's id"),
+        (("drain", "i-0123456789abcdef0"), "not one of this stack; its gateways are i-"),
+        (("replace", "x"), "not an instance's id"),
+        (("replace", "i-0123456789abcdef0"), "not one of this stack"),
+        (("mend", "x"), "invalid choice"),
     ],
 )
 def test_wrong_input_is_refused_with_the_cure(

@@ -1,0 +1,54 @@
+"""Another launch template replaces both gateways, one after the other, under a client that goes on.
+
+It leaves the lab with the changed template: only its end comes after it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from lab_driver import ROOT
+from pings import Pings
+from test_drain import LONGEST_GAP
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab_driver import LabDriver
+
+LINE = "gatepair:keyGenerations: [1]"
+LIMIT = 500
+
+
+@pytest.mark.timeout(LIMIT + 100)
+def test_a_changed_stack_file_replaces_both_gateways_in_turn(
+    lab: LabDriver, tmp_path: Path
+) -> None:
+    before = set(lab.both_healthy())
+    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
+    assert text.count(LINE) == 1
+    file = tmp_path / "Pulumi.lab.yaml"
+    file.write_text(text.replace(LINE, f"{LINE}\n  gatepair:instanceType: t4g.medium"))
+    with Pings(lab, "alice", at_most=LIMIT) as pings:
+        said = lab.lab("up", "--stack-file", str(file), timeout=LIMIT, check=False)
+    sys.stderr.write(
+        f"replacement: longest gap {pings.longest_gap:.2f} s, {pings.lost} pings lost\n{said.stderr}"
+    )
+    assert said.status == 0, said.stderr
+    assert re.search(r"replacing the gateways: \d+ %", said.stderr)
+    after = set(lab.both_healthy())
+    assert not before & after, "both are other machines"
+    types = {
+        instance["InstanceType"]
+        for reservation in lab.cloud.client("ec2").describe_instances(InstanceIds=sorted(after))[
+            "Reservations"
+        ]
+        for instance in reservation["Instances"]
+    }
+    assert types == {"t4g.medium"}
+    zones = {gateway["az"] for gateway in lab.status()["gateways"]}
+    assert len(zones) == 2
+    assert pings.longest_gap <= LONGEST_GAP
