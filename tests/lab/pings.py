@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lab_driver import HOST, eventually
 
@@ -39,7 +39,7 @@ class Pings:
         )
         self._out = ran.stdout
 
-    def __enter__(self) -> Pings:
+    def __enter__(self) -> Self:
         self._lab.answered(self._client)
         self._thread.start()
         self._lab.on(self._client, "ping", "-c", "3", HOST)  # two seconds of the stream

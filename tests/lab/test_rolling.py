@@ -34,9 +34,8 @@ def test_a_changed_stack_file_replaces_both_gateways_in_turn(
     file.write_text(text.replace(LINE, f"{LINE}\n  gatepair:instanceType: t4g.medium"))
     with Pings(lab, "alice", at_most=LIMIT) as pings:
         said = lab.lab("up", "--stack-file", str(file), timeout=LIMIT, check=False)
-    sys.stderr.write(
-        f"replacement: longest gap {pings.longest_gap:.2f} s, {pings.lost} pings lost\n{said.stderr}"
-    )
+    figures = f"longest gap {pings.longest_gap:.2f} s, {pings.lost} pings lost"
+    sys.stderr.write(f"replacement: {figures}\n{said.stderr}")
     assert said.status == 0, said.stderr
     assert re.search(r"replacing the gateways: \d+ %", said.stderr)
     after = set(lab.both_healthy())
