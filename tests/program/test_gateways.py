@@ -125,6 +125,17 @@ def test_user_data_fits_and_installs_the_bootstrap_as_it_is_committed(plan: Reco
     assert files["/usr/local/sbin/gatepair-bootstrap"] == committed.read_bytes()
 
 
+def test_the_serial_console_is_a_way_in_and_no_key_or_password_is_another(plan: Recorder) -> None:
+    document = user_data(plan)
+    (console,) = [f for f in document["write_files"] if "serial-getty@ttyS0" in f["path"]]
+    cleared, command = console["content"].splitlines()[-2:]
+    assert cleared == "ExecStart="
+    assert "--autologin root" in command
+    assert command.endswith("%I $TERM")
+    assert not {"ssh_authorized_keys", "users", "password", "chpasswd", "ssh_pwauth"} & {*document}
+    assert "keyName" not in plan.one("launchTemplate:LaunchTemplate").inputs
+
+
 def test_a_gateway_is_told_exactly_where_it_belongs(mine: Recorder) -> None:
     made = artifact.build(plans.ROOT)
     assert told(mine) == {
