@@ -111,7 +111,7 @@ def test_drain_orders_waits_and_says_how_long_it_stays_so(
     assert f"drain {one} --withdraw" in run.stderr
     order = world.orders.read().drain[one]
     assert order.by.startswith("arn:aws:")
-    assert draining.KEEP - 60 < order.until - time.time() <= draining.KEEP
+    assert 3500 < order.until - time.time() <= 3600, "a forgotten order ends by itself"
     assert world.fleet.sent[other].state == SERVING
 
 
