@@ -29,9 +29,11 @@ here = pulumi.ResourceOptions(provider=aws)
 
 network = Network("network", NetworkArgs(settings=chosen, tags=tags), here)
 key = GatewayKey("gateway-key", GatewayKeyArgs(protect=chosen.protect, tags=tags), here)
-registry = PeerRegistry("peer-registry", PeerRegistryArgs(settings=chosen, tags=tags), here)
 balancer = LoadBalancer(
     "load-balancer", LoadBalancerArgs(settings=chosen, network=network, tags=tags), here
+)
+registry = PeerRegistry(
+    "peer-registry", PeerRegistryArgs(settings=chosen, balancer=balancer, tags=tags), here
 )
 store = ArtifactStore(
     "artifact", ArtifactStoreArgs(root=root, protect=chosen.protect, tags=tags), here

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from pulumi_aws import dynamodb
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from components.load_balancer import LoadBalancer
     from settings import Settings
 
 _HASH_KEY, _RANGE_KEY = "pk", "sk"
@@ -22,11 +22,16 @@ class PeerRegistryArgs:
     """Inputs of `PeerRegistry`."""
 
     settings: Settings
+    balancer: LoadBalancer
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def control_item(settings: Settings) -> dict[str, Any]:
-    """The `control` item in DynamoDB's own notation. Gateways read it about once a second."""
+def control_item(settings: Settings, balancer: LoadBalancer) -> dict[str, Any]:
+    """The `control` item in DynamoDB's own notation. Gateways read it about once a second.
+
+    Where clients find the load balancer is in it, and not in the user data: gateways only pass it
+    on, and another address must not replace them.
+    """
     return {
         _HASH_KEY: {"S": "control"},
         _RANGE_KEY: {"S": "control"},
@@ -36,6 +41,8 @@ def control_item(settings: Settings) -> dict[str, Any]:
         "routed_cidrs": {"L": [{"S": str(cidr)} for cidr in settings.routed_cidrs]},
         "client_pool": {"S": str(settings.client_pool)},
         "takeover": {"BOOL": settings.takeover},
+        "endpoint": {"S": settings.endpoint or balancer.dns_name},
+        "addresses": {"L": [{"S": address} for address in balancer.addresses]},
     }
 
 
@@ -73,7 +80,9 @@ class PeerRegistry(pulumi.ComponentResource):
             table_name=table.name,
             hash_key=_HASH_KEY,
             range_key=_RANGE_KEY,
-            item=json.dumps(control_item(args.settings), sort_keys=True),
+            item=pulumi.Output.json_dumps(
+                control_item(args.settings, args.balancer), sort_keys=True
+            ),
             opts=child,
         )
 

@@ -10,9 +10,10 @@ import threading
 from typing import TYPE_CHECKING
 
 from effects import Refusal
-from gateway import aws, environment, metrics, web
+from gateway import announcement, aws, environment, metrics, web
 from gateway.agent import Agent
 from gateway.circle import Circle
+from gateway.client_service import ClientService
 from gateway.custody import Custody
 from gateway.gossip_key import GossipKey
 from gateway.gossip_link import Link
@@ -76,6 +77,11 @@ def serve(agent: Agent, clients: Clients, metadata: Metadata, ended: threading.E
     web.health_server(settings.health_port, lambda: board.status).start()
     page = metrics.page(lambda: board.status, lambda: link.counts)
     web.metrics_server(settings.metrics_port, page).start()
+    ClientService(
+        str(settings.own_address),
+        announcement.PORT,
+        lambda method, path: announcement.answer(method, path, board.status, settings),
+    ).start()
     agent.start()
     for poller in pollers(agent, clients, metadata, link):
         poller.start()

@@ -19,6 +19,7 @@ from ipaddress import collapse_addresses
 from typing import TYPE_CHECKING
 
 from gateway.access import NETWORKS, OPEN, PORTS, PROTOCOLS, SETS, TABLE, SetChanges, script
+from gateway.announcement import PORT as CLIENT_PORT
 from gateway.generations import INTERFACES, SLOTS, interface_of
 from gateway.network import mark_of
 from gateway.takeover import rules as takeover
@@ -38,6 +39,13 @@ RETURN_PATH_LIFETIME = "1d"
 """How long a silent client's way back is remembered; after that the main route serves it."""
 
 MOST_RETURN_PATHS = 262144
+
+ASKING = "asking"
+"""Set of the clients that have connected to the gateway's service lately, with a limit for each."""
+
+ASKING_LIFETIME = "1m"
+ASKING_RATE = "1/second burst 20 packets"
+"""Connections of one client. Its helper asks once a minute, and a few times while it moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +100,8 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
     pool = filter_.client_pool
     ports = _elements(filter_.port + slot for slot in SLOTS)
     served = _elements((filter_.health_port, filter_.metrics_port))
+    # the gateway's own tunnel address, the same on each of them
+    service = f"iifname {wg} ip saddr {pool} ip daddr {pool[1]} tcp dport {CLIENT_PORT}"
     reach = _elements(filter_.reach)
     gossip = [f"udp dport {filter_.gossip_port} drop"]
     if filter_.gateways:
@@ -142,6 +152,10 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
             "type filter hook input priority filter; policy drop;",
             [
                 'iifname "lo" accept',
+                # the one thing a client may ask of a gateway
+                f"{service} ct state new "
+                f"add @{ASKING} {{ ip saddr limit rate over {ASKING_RATE} }} drop",
+                f"{service} accept",
                 f"iifname {wg} drop",
                 # before what is established: a gateway that is gone is a stranger at once
                 *gossip,
@@ -188,6 +202,8 @@ def render(filter_: Filter, changes: SetChanges = NO_CHANGES) -> str:
             f"flags dynamic,timeout; timeout {RETURN_PATH_LIFETIME}; }}"
             for slot in SLOTS
         ),
+        f"add set {TABLE} {ASKING} {{ type ipv4_addr; size {size}; "
+        f"flags dynamic,timeout; timeout {ASKING_LIFETIME}; }}",
         *(
             f"add set {TABLE} {name} {{ {kind} }}"
             for name, kind in {**SETS, **takeover.SETS}.items()

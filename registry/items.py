@@ -305,6 +305,10 @@ class Control:
     client_pool: IPv4Network
     takeover: bool = True
     """Whether a gateway takes over sessions of others; also when the item does not say."""
+    endpoint: str = ""
+    """Host name that clients dial; empty where an older program has written the item."""
+    addresses: tuple[IPv4Address, ...] = ()
+    """The load balancer's, one in each availability zone."""
 
     @property
     def newest(self) -> int:
@@ -320,6 +324,8 @@ class Control:
             "routed_cidrs": self.routed_cidrs,
             "client_pool": self.client_pool,
             "takeover": self.takeover,
+            "endpoint": self.endpoint or None,
+            "addresses": self.addresses or None,
         }
         return {**CONTROL_KEY, **attributes(values)}
 
@@ -342,6 +348,8 @@ class Control:
             routed_cidrs=read.convert_all("routed_cidrs", IPv4Network),
             client_pool=read.convert("client_pool", IPv4Network),
             takeover=read.flag("takeover", default=True),
+            endpoint=read.text("endpoint", ""),
+            addresses=read.convert_all("addresses", IPv4Address),
         )
 
 

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pulumi
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
@@ -49,6 +50,11 @@ class Declared:
         return self.typ.startswith("pulumi:providers:")
 
 
+def public_address(name: str) -> str:
+    """The address that a made-up Elastic IP of that name has: readers parse it."""
+    return f"203.0.113.{crc32(name.encode()) % 254 + 1}"
+
+
 class AwsMocks(Mocks):
     """Answers every creation with its own inputs, an id and what AWS would add; no lookup."""
 
@@ -66,7 +72,7 @@ class AwsMocks(Mocks):
             "name": f"{args.name}-name",
             "dnsName": f"{args.name}.example",
             "allocationId": f"{args.name}-allocation",
-            "publicIp": f"{args.name}-public",
+            "publicIp": public_address(args.name),
             **self.extra.get(args.typ, {}),
             **args.inputs,
         }

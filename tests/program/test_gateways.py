@@ -12,6 +12,7 @@ import yaml
 
 import plan as plans
 from components import artifact
+from recorder import public_address
 
 if TYPE_CHECKING:
     from recorder import Recorder
@@ -188,7 +189,9 @@ def test_operators_find_the_whole_environment_in_one_parameter(mine: Recorder) -
             "arn:aws:mock:::load-balancer-slot-1",
         ],
         "endpoint": "vpn.example.com",
-        "addresses": [f"load-balancer-address-eu-central-1{zone}-public" for zone in "abc"],
+        "addresses": [
+            public_address(f"load-balancer-address-eu-central-1{zone}") for zone in "abc"
+        ],
         "port": 4500,
         "mtu": 1380,
         "client_pool": "10.99.0.0/24",

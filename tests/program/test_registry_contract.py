@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import plan as plans
@@ -25,13 +24,12 @@ def test_every_stacks_control_item_is_read_by_gateways(plan: Recorder, stack: st
 
 def test_every_stacks_parameter_is_read_by_operators(plan: Recorder, stack: str) -> None:
     parameter = plan.one("ssm/parameter:Parameter").inputs
-    said = json.loads(parameter["insecureValue"])
-    made_up = ["203.0.113.1"] * len(said["addresses"])
-    environment = Environment.from_json(json.dumps({**said, "addresses": made_up}))
+    environment = Environment.from_json(parameter["insecureValue"])
     item = json.loads(plan.one("dynamodb/tableItem:TableItem").inputs["item"])
     control = Control.from_item(item)
     assert parameter["name"] == f"/gatepair/{environment.stack}" == f"/gatepair/{stack}"
-    assert environment.addresses[0] == IPv4Address("203.0.113.1")
+    assert len(environment.addresses) >= 2
+    assert (environment.endpoint, environment.addresses) == (control.endpoint, control.addresses)
     assert len(environment.target_group_arns) == 2
     assert environment.port == control.port
     assert environment.client_pool == control.client_pool

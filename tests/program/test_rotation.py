@@ -10,6 +10,7 @@ import pulumi
 import pytest
 
 import plan as plans
+from recorder import public_address
 
 if TYPE_CHECKING:
     from recorder import Recorder
@@ -58,6 +59,12 @@ def test_the_control_item_says_what_gateways_serve_and_where_they_lead(mine: Rec
         "routed_cidrs": {"L": [{"S": "10.60.0.0/16"}, {"S": "10.61.0.0/16"}]},
         "client_pool": {"S": "10.99.0.0/24"},
         "takeover": {"BOOL": False},
+        "endpoint": {"S": "vpn.example.com"},
+        "addresses": {
+            "L": [
+                {"S": public_address(f"load-balancer-address-eu-central-1{zone}")} for zone in "abc"
+            ]
+        },
     }
 
 

@@ -57,9 +57,17 @@ def test_what_comes_from_a_client_is_never_accepted_for_being_established() -> N
     assert all("ip saddr { 10.20.0.0/16, 10.30.0.0/16 }" in through[n] for n in established)
 
 
-def test_nothing_of_a_client_reaches_the_gateway_itself() -> None:
+def test_a_client_reaches_one_port_of_one_address_of_the_gateway_and_nothing_else() -> None:
     inward = rules(render(FILTER), "to_gateway")
-    assert inward[:2] == ['iifname "lo" accept', 'iifname { "wg0", "wg1" } drop']
+    asks = 'iifname { "wg0", "wg1" } ip saddr 100.96.0.0/16 ip daddr 100.96.0.1 tcp dport 9587'
+    assert inward[:4] == [
+        'iifname "lo" accept',
+        f"{asks} ct state new "
+        "add @asking { ip saddr limit rate over 1/second burst 20 packets } drop",
+        f"{asks} accept",
+        'iifname { "wg0", "wg1" } drop',
+    ]
+    assert not [rule for rule in inward[4:] if "9587" in rule], "not from the VPC either"
 
 
 def test_peers_reach_each_other_only_when_the_stack_says_so() -> None:
