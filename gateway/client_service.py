@@ -72,6 +72,8 @@ class ClientService:
         self._open: dict[Connection, None] = {}  # in the order they came
         self._ended = threading.Event()
         self._listener = _listen(address, port)
+        self._waker, self._woken = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="client service", daemon=True)
 
@@ -93,10 +95,12 @@ class ClientService:
     def stop(self) -> None:
         """Close everything."""
         self._ended.set()
+        self._waker.send(b"\0")
         self._thread.join(timeout=5.0)
         for connection in list(self._open):
             self._close(connection)
-        self._listener.close()
+        for plug in (self._listener, self._waker, self._woken):
+            plug.close()
         self._selector.close()
 
     # -------------------------------------------------------------- the loop
@@ -120,10 +124,10 @@ class ClientService:
         for connection in [one for one in self._open if one.deadline <= now]:
             self._close(connection)
 
-    def _pause(self) -> float:
+    def _pause(self) -> float | None:
+        """Until the next deadline; None while nobody is there."""
         oldest = next(iter(self._open), None)
-        left = 1.0 if oldest is None else oldest.deadline - time.monotonic()
-        return max(0.0, min(1.0, left))
+        return None if oldest is None else max(0.0, oldest.deadline - time.monotonic())
 
     def _accept(self) -> None:
         try:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 LIMIT = 10.0
 
 
+@pytest.fixture(autouse=True)
+def nothing_leaves_the_process() -> None:
+    """Connections are what is tested here; they stay on the loopback."""
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[..., ClientService]]:
     """Start services; they end with the test."""
