@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,7 +192,10 @@ class Bed:
         """Write the control item, as the Pulumi program does."""
         networks = (IPv4Network("10.20.0.0/16"),)
         with self.aws("dynamodb") as dynamodb:
-            control = Control(generations, 51820, networks, (), POOL, takeover)
+            address = IPv4Address("198.51.100.1")
+            control = Control(
+                generations, 51820, networks, (), POOL, takeover, "vpn.test", (address,)
+            )
             dynamodb.put_item(TableName="registry", Item=control.to_item())
 
     def add_peer(
