@@ -26,6 +26,7 @@ from gateway.paths import Paths
 from gateway.poller import Poller
 from gateway.registry_watch import RegistryWatch
 from gateway.secret_store import SecretStore
+from gateway.session_watch import SessionWatch
 from gateway.takeover.watch import TakeoverWatch
 from registry.store import Registry
 
@@ -58,6 +59,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("keys", KeyWatch(keeper, board, post).step, post),
         Poller("membership", members.step, post, retry=5.0),
         Poller("heartbeat", Heartbeat(registry, board, circle.acks).step, post),
+        Poller("sessions", SessionWatch(registry, board, settings.client_pool).step, post),
         Poller("gossip key", key.step, post),
         Poller("gossip", circle.step, post),
         Poller("takeover", takeover.step, post),

@@ -96,6 +96,11 @@ def gateway_key(arn: str) -> Key:
     return key(f"gateway#{arn}", "gateway")
 
 
+def sessions_key(arn: str) -> Key:
+    """Of the item in which that gateway says who last used which server key."""
+    return key(f"gateway#{arn}", "sessions")
+
+
 def label(item: Item) -> str:
     """An item's key for messages, whatever state the item is in."""
     pk, sk = (next(iter(item.get(part, {"": "?"}).values())) for part in ("pk", "sk"))

@@ -21,6 +21,7 @@ from registry.items import (
     Resting,
     Unreadable,
 )
+from registry.sessions import Sessions
 from registry.table import Table
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Registry:
         found = self._table.get([items.gateway_key(arn) for arn in instance_arns])
         return _parsed((item for item in found if item is not None), GatewayRecord.from_item)[0]
 
+    def sessions(self, instance_arns: Iterable[str]) -> list[Sessions]:
+        """Who last used which server key, as these gateways say, as far as they have."""
+        found = self._table.get([items.sessions_key(arn) for arn in instance_arns])
+        return _parsed((item for item in found if item is not None), Sessions.from_item)[0]
+
     def audit(self, name: str | None = None) -> tuple[list[Audit], list[Unreadable]]:
         """Who did what, oldest first, of one peer or of all; and what does not parse."""
         found = self._table.query("audit")
@@ -106,6 +112,10 @@ class Registry:
     def put_gateway(self, record: GatewayRecord) -> None:
         """Replace a gateway's own item."""
         self._table.put(record.to_item())
+
+    def put_sessions(self, sessions: Sessions) -> None:
+        """Replace what a gateway has said of who last used which server key."""
+        self._table.put(sessions.to_item())
 
 
 def now() -> str:
