@@ -210,15 +210,12 @@ def _lines(situation: Situation, now: float, days: float) -> Iterator[str]:
         return
     left = situation.left_behind
     yield ""
-    yield (
-        f"{len(left)} peers still use the old key, of those that were here within {days:g} days"
-        + (":" if left else "")
-    )
+    yield f"on the old key, of those who were here within {days:g} days: {len(left)}"
     for one in left[:SHOWN]:
         yield f"  {one.peer.name} {_used(one, now)}"
     if len(left) > SHOWN:
         yield f"  and {len(left) - SHOWN} more: --json names them"
-    yield f"{situation.using(None)} peers have not been seen"
+    yield f"not seen: {situation.using(None)}"
 
 
 def _used(one: Whereabouts, now: float) -> str:

@@ -1,0 +1,245 @@
+"""scripts/keys as an operator types it: who serves which key, and who still uses the old one."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command import Run
+from fake_registry import CONTROL, SERVER_KEY, TABLE, key_of
+
+from commands import rotation
+from commands.keys import main
+from registry.sessions import Sessions, Use
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fake_fleet import FakeFleet
+    from fake_registry import Fake
+
+NEW_KEY = key_of(1_000_001)
+BOTH = {1: SERVER_KEY, 2: NEW_KEY}
+
+
+@pytest.fixture
+def keys(fake: Fake, capfd: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    del fake
+    return lambda *argv: Run(main, capfd, ("--stack", "dev", *argv))
+
+
+@pytest.fixture
+def overlap(fake: Fake, fleet: FakeFleet) -> FakeFleet:
+    """Generations 1 and 2, both served by both gateways; nobody has used any."""
+    wanted(fake, 1, 2)
+    fake.registry.publish_server_key(2, NEW_KEY, "i-1")
+    for name in fleet.ids:
+        fleet.says(name, keys=BOTH)
+        tell(fleet, name)
+    return fleet
+
+
+def wanted(fake: Fake, *generations: int) -> None:
+    control = replace(CONTROL, key_generations=generations)
+    fake.client.put_item(TableName=TABLE, Item=control.to_item())
+
+
+def tell(fleet: FakeFleet, name: str, age: int = 0, **uses: tuple[int, int]) -> None:
+    """Have a gateway say who used which generation how many seconds ago."""
+    now = int(time.time())
+    found = {}
+    for who, (generation, ago) in uses.items():
+        peer = fleet.fake.registry.peer(who)
+        assert peer is not None
+        found[int(peer.address) & 0xFFFF] = Use(now - ago, generation)
+    arn = fleet.environment.instance_arn(name)
+    fleet.fake.registry.put_sessions(Sessions(arn, (1, 2), now - age, found))
+
+
+def people(fake: Fake, *names: str, days: int = 30) -> None:
+    """Peers, registered a while ago."""
+    for number, name in enumerate(names, start=1):
+        peer = fake.add(name, number)
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86400))
+        fake.client.put_item(TableName=TABLE, Item=replace(peer, created=created).to_item())
+
+
+# ------------------------------------------------------------------ status
+
+
+def test_with_one_generation_status_says_who_serves_it(
+    keys: Callable[..., Run], fleet: FakeFleet
+) -> None:
+    one, other = fleet.ids
+    fleet.says(one)
+    run = keys("status")
+    assert run.status == 0
+    head, line = run.stdout.splitlines()
+    assert re.split(r" {2,}", head) == list(rotation.COLUMNS)
+    assert line.split() == ["1", "(newest)", "51820", SERVER_KEY, "1", "of", "2", "-"]
+    assert f"{other} has said nothing yet" in run.stderr
+
+
+def test_in_an_overlap_status_names_who_still_uses_the_old_key(
+    keys: Callable[..., Run], fake: Fake, overlap: FakeFleet
+) -> None:
+    people(fake, "alice", "bob", "carol", "dave")
+    one, other = overlap.ids
+    tell(overlap, one, alice=(1, 600), bob=(1, 4000), carol=(1, 9 * 86400))
+    tell(overlap, other, bob=(2, 20))
+    run = keys("status")
+    assert run.status == 0
+    lines = run.stdout.splitlines()
+    assert lines[1].split()[-4:] == ["2", "of", "2", "2"]
+    assert lines[2].split()[-4:] == ["2", "of", "2", "1"]
+    assert "on the old key, of those who were here within 7 days: 1" in lines
+    assert "  alice used server key 1 10 min ago" in lines
+    assert "not seen: 1" in lines
+    assert not [line for line in lines if line.startswith(("  bob", "  carol", "  dave"))]
+    assert "  carol used server key 1 9 d ago" in keys("status", "--days", "10").stdout
+
+
+def test_json_of_the_status_has_every_peer_and_gateway(
+    keys: Callable[..., Run], fake: Fake, overlap: FakeFleet
+) -> None:
+    people(fake, "alice", "bob")
+    one, other = overlap.ids
+    tell(overlap, one, alice=(1, 30), bob=(2, 10))
+    overlap.says(other, keys={1: SERVER_KEY}, faults=("key generation 2: refused", "clock: off"))
+    found = keys("status", "--json").json
+    assert found["key_generations"] == [1, 2]
+    assert (found["newest"], found["ready"]) == (2, False)
+    assert [one["port"] for one in found["generations"]] == [51820, 51821]
+    assert found["generations"][1]["served_by"] == [one]
+    assert found["generations"][1]["public_key"] == NEW_KEY
+    assert {p["name"]: p["generation"] for p in found["peers"]} == {"alice": 1, "bob": 2}
+    assert [p["name"] for p in found["left_behind"]] == ["alice"]
+    assert {g["id"]: g["untold"] for g in found["gateways"]} == {
+        one: None,
+        other: "serves 1, not 1, 2",
+    }
+    assert found["faults"] == [f"{other}: key generation 2: refused"]
+
+
+def test_a_gateway_with_another_key_of_that_generation_does_not_serve_it(
+    keys: Callable[..., Run], overlap: FakeFleet
+) -> None:
+    overlap.says(overlap.ids[0], keys={1: SERVER_KEY, 2: key_of(5)})
+    found = keys("status", "--json").json
+    assert found["generations"][1]["served_by"] == [overlap.ids[1]]
+
+
+def test_a_key_that_no_gateway_has_made_yet_is_said_to_be_so(
+    keys: Callable[..., Run], fake: Fake, fleet: FakeFleet
+) -> None:
+    wanted(fake, 1, 2)
+    assert "not made yet" in keys("status").stdout
+    assert fleet.ids
+
+
+def test_many_peers_are_counted_and_the_first_named(
+    keys: Callable[..., Run], fake: Fake, overlap: FakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(fake, "alice", "bob", "carol")
+    tell(overlap, overlap.ids[0], alice=(1, 1), bob=(1, 1), carol=(1, 1))
+    monkeypatch.setattr(rotation, "SHOWN", 2)
+    assert "  and 1 more: --json names them" in keys("status").stdout
+
+
+# ------------------------------------------------------------------ wait
+
+
+def test_wait_returns_when_the_last_one_has_come_over(
+    keys: Callable[..., Run],
+    fake: Fake,
+    overlap: FakeFleet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people(fake, "alice", "bob")
+    one, other = overlap.ids
+    tell(overlap, one, alice=(1, 30), bob=(2, 30))
+    monkeypatch.setattr(rotation, "sleep", lambda _: tell(overlap, other, alice=(2, 0)))
+    run = keys("wait")
+    assert run.status == 0, run.stderr
+    assert run.stdout.startswith("nobody is left behind: 2 peers use server key 2 after ")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [((), 0), (("--all",), 1), (("--days", "30"), 1), (("--days", "1"), 0)]
+)
+def test_who_has_not_been_here_lately_is_waited_for_only_if_asked(
+    keys: Callable[..., Run],
+    fake: Fake,
+    overlap: FakeFleet,
+    words: tuple[str, ...],
+    status: int,
+) -> None:
+    people(fake, "alice", days=60)
+    tell(overlap, overlap.ids[0], alice=(1, 20 * 86400))
+    run = keys("wait", "--timeout", "0.001", *words)
+    assert run.status == status
+    assert ("alice used server key 1 20 d ago" in run.stderr) == bool(status)
+
+
+def test_wait_names_what_is_missing_when_time_is_up(
+    keys: Callable[..., Run],
+    fake: Fake,
+    overlap: FakeFleet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rotation, "PAUSE", 0.01)
+    people(fake, "alice", "bob")
+    one, other = overlap.ids
+    tell(overlap, one, alice=(1, 600))
+    tell(overlap, other, age=4000)
+    run = keys("wait", "--timeout", "0.05", "--json", "--all")
+    assert run.status == 1
+    assert run.json["ready"] is False
+    assert f"{other} last told 4" in run.stderr
+    assert "alice used server key 1 10 min ago" in run.stderr
+    assert "bob has not been seen" in run.stderr
+
+
+def test_after_the_old_key_was_retired_wait_sees_every_gateway_drop_it(
+    keys: Callable[..., Run],
+    fake: Fake,
+    overlap: FakeFleet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted(fake, 2)
+    names = iter(overlap.ids)
+    monkeypatch.setattr(rotation, "sleep", lambda _: overlap.says(next(names), keys={2: NEW_KEY}))
+    run = keys("wait")
+    assert run.status == 0
+    assert run.stdout.startswith("2 gateways serve server key 2 and no other after ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("wait", "--days", "soon"), "'soon' is not a number of days"),
+        (("wait", "--days", "0"), "'0' is not a number of days"),
+        (("wait", "--timeout", "x"), "not a number of seconds"),
+        (("status", "--stack", "nowhere"), "build it first"),
+        (("rotate",), "invalid choice"),
+    ],
+)
+def test_wrong_input_is_refused_with_the_cure(
+    keys: Callable[..., Run], argv: tuple[Any, ...], said: str
+) -> None:
+    run = keys(*argv)
+    assert run.status == 2
+    assert run.stdout == ""
+    assert said in run.stderr
+
+
+def test_a_stack_without_a_control_item_is_refused(
+    keys: Callable[..., Run], fake: Fake, fleet: FakeFleet
+) -> None:
+    control = CONTROL.to_item()
+    fake.client.delete_item(TableName=TABLE, Key={"pk": control["pk"], "sk": control["sk"]})
+    assert keys("status").status == 2
+    assert fleet.ids
