@@ -26,6 +26,13 @@ old one who was here within the last DAYS; with --all, every peer has used the n
 With one generation, wait until every gateway serves that one and no other.
 """
 
+BURN = """\
+Forbid a generation of the server's key for good: its private key may be known to others.
+
+Retire it first, by the stack file; then no gateway takes it back, whatever the stack file says.
+Waits until no gateway serves it any more, and names those that still do.
+"""
+
 DAYS = 7.0
 """A laptop that was not opened for a week asks for a new config anyway."""
 
@@ -57,17 +64,29 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
             default=DAYS,
             help=f"who was last here longer ago does not count; default {DAYS:.0f}",
         )
+    brief = BURN.partition(":")[0].lower()
+    made["burn"] = commands.add_parser("burn", help=brief, description=BURN, **shape)
+    made["burn"].set_defaults(module="commands.burning", function="burn")
+    made["burn"].add_argument("generation", metavar="N", type=generation, help="such as 7")
     made["wait"].add_argument(
         "--all", action="store_true", help="also those who have not been here at all"
     )
-    made["wait"].add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=terminal.time_limit,
-        default=600.0,
-        help="how long to wait; default 600",
-    )
+    for name, limit in (("wait", 600.0), ("burn", 30.0)):
+        made[name].add_argument(
+            "--timeout",
+            metavar="SECONDS",
+            type=terminal.time_limit,
+            default=limit,
+            help=f"how long to wait; default {limit:.0f}",
+        )
     return terminal.parsed(parser, argv, began)
+
+
+def generation(text: str) -> int:
+    """The number of a key generation. Raises `argparse.ArgumentTypeError`."""
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a key generation")
+    return int(text)
 
 
 def days(text: str) -> float:

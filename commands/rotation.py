@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from commands.stacks import Stack
     from registry.confirmation import Member
-    from registry.items import Control, GatewayRecord
+    from registry.items import Control, GatewayRecord, Head
     from registry.whereabouts import Whereabouts
 
 COLUMNS = ("GENERATION", "UDP PORT", "PUBLIC KEY", "SERVED BY", "PEERS")
@@ -49,6 +49,8 @@ class Situation:
     left_behind: tuple[Whereabouts, ...]
     untold: Mapping[str, str]
     """Gateway -> why it is not known what its peers use."""
+    burnt: tuple[int, ...]
+    """Generations that do not come back."""
 
     @property
     def overlap(self) -> bool:
@@ -77,16 +79,23 @@ class Situation:
         return sum(one.generation == generation for one in self.peers)
 
 
+def control_of(stack: Stack, head: Head) -> Control:
+    """The control item of a stack. Raises `Refusal` or `RegistryError` without one."""
+    if head.control_fault:
+        raise RegistryError(
+            f"registry item control/control: {head.control_fault}; deploy the stack again"
+        )
+    if head.control is None:
+        raise Refusal(f"stack {stack.name}", "it has no control item", "deploy the stack again")
+    return head.control
+
+
 def look(stack: Stack, *, days: float, everybody: bool = False) -> Situation:
     """Ask everybody."""
     from registry.whereabouts import left_behind, untold, whereabouts
 
     head = stack.registry.head()
-    for item in head.unreadable:
-        raise RegistryError(f"registry item {item.key}: {item.why}; deploy the stack again")
-    if head.control is None:
-        raise Refusal(f"stack {stack.name}", "it has no control item", "deploy the stack again")
-    control, now = head.control, time()
+    control, now = control_of(stack, head), time()
     members = tuple(member for member in stack.fleet.group().members if not member.gone)
     arns = {stack.environment.instance_arn(one.instance_id): one.instance_id for one in members}
     records = stack.fleet.records(members)
@@ -102,6 +111,7 @@ def look(stack: Stack, *, days: float, everybody: bool = False) -> Situation:
         tuple(found),
         tuple(left_behind(found, control.newest, now, days=days, everybody=everybody)),
         untold(members, control, records, {arns[one.arn]: one for one in said}, now),
+        tuple(sorted(head.command.burnt if head.command else ())),
     )
 
 
@@ -206,6 +216,8 @@ def _row(situation: Situation, generation: int) -> tuple[str, ...]:
 
 
 def _lines(situation: Situation, now: float, days: float) -> Iterator[str]:
+    if situation.burnt:
+        yield f"burnt: {', '.join(map(str, situation.burnt))}"
     if not situation.overlap:
         return
     left = situation.left_behind
@@ -239,6 +251,7 @@ def _json(situation: Situation, now: float) -> dict[str, object]:
         "key_generations": list(control.key_generations),
         "newest": control.newest,
         "ready": situation.ready,
+        "burnt": list(situation.burnt),
         "generations": [
             {
                 "generation": number,

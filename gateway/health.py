@@ -74,7 +74,7 @@ def verdict(
     if drain.begun:
         reasons.append(f"draining: {drain.why}")
     if not state.served:
-        reasons.append("the control item has not been read yet")
+        reasons.append(state.served_fault or "the control item has not been read yet")
     if state.known is None:
         reasons.append("the peers have not been loaded yet")
     if observed.sysctl.get(FORWARDING) != "1":

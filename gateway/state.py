@@ -122,7 +122,7 @@ def _head(state: State, message: HeadSeen) -> State:
     if head.control is None:
         why = head.control_fault
         return replace(state, served_fault=f"control is not readable: {why}") if why else state
-    served = next_served(state.served, head.control.key_generations)
+    served = next_served(state.served, head.control.key_generations, state.command.burnt)
     fresh = set(served.generations) - set(state.served)
     gone = set(state.served) - set(served.generations)
     return replace(

@@ -11,7 +11,7 @@ import pytest
 from command import Run
 from fake_registry import CONTROL, SERVER_KEY, TABLE, key_of
 
-from commands import rotation
+from commands import burning, rotation
 from commands.keys import main
 from registry.sessions import Sessions, Use
 
@@ -243,3 +243,77 @@ def test_a_stack_without_a_control_item_is_refused(
     fake.client.delete_item(TableName=TABLE, Key={"pk": control["pk"], "sk": control["sk"]})
     assert keys("status").status == 2
     assert fleet.ids
+
+
+# ------------------------------------------------------------------ burn
+
+
+@pytest.fixture
+def retired(fake: Fake, overlap: FakeFleet) -> FakeFleet:
+    """Generation 1 has been served, and is no longer."""
+    wanted(fake, 2)
+    for name in overlap.ids:
+        overlap.says(name, keys={2: NEW_KEY})
+    return overlap
+
+
+def test_a_retired_generation_is_burnt_for_good_and_by_whom_is_kept(
+    keys: Callable[..., Run], fake: Fake, retired: FakeFleet
+) -> None:
+    assert retired.ids
+    first = keys("burn", "1")
+    assert first.status == 0, first.stderr
+    assert first.stdout.startswith("generation 1 is burnt since 20")
+    command = fake.registry.head().command
+    assert command is not None
+    assert list(command.burnt) == [1]
+    assert command.burnt[1].by.startswith("arn:aws:")
+    again = keys("burn", "1", "--json").json
+    assert again == {
+        "stack": "dev",
+        "generation": 1,
+        "serving": [],
+        "at": command.burnt[1].at,
+        "by": command.burnt[1].by,
+    }
+    assert keys("status").stdout.splitlines()[-1] == "burnt: 1"
+    assert keys("status", "--json").json["burnt"] == [1]
+
+
+def test_what_the_stack_still_has_served_is_not_burnt(
+    keys: Callable[..., Run], fake: Fake, overlap: FakeFleet
+) -> None:
+    assert overlap.ids
+    run = keys("burn", "1")
+    assert run.status == 2
+    assert "retire it first, with keyGenerations: [2]" in run.stderr
+    wanted(fake, 1)
+    assert "with keyGenerations: [2]" in keys("burn", "1").stderr
+    assert fake.items("command") == []
+
+
+def test_a_gateway_that_still_serves_a_burnt_key_is_named_with_the_way_to_cut_it_off(
+    keys: Callable[..., Run], retired: FakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = retired.ids
+    retired.says(other, keys=BOTH)
+    run = keys("burn", "1", "--timeout", "0.01")
+    assert run.status == 1
+    assert f"`scripts/gateways --stack dev fence {other}`" in run.stderr
+    assert one not in run.stderr
+    monkeypatch.setattr(burning, "sleep", lambda _: retired.says(other, keys={2: NEW_KEY}))
+    assert keys("burn", "1").status == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [("3", "no gateway has ever made a key of it"), ("0", "not the number"), ("x", "not the")],
+)
+def test_a_generation_that_never_was_is_not_burnt(
+    keys: Callable[..., Run], fake: Fake, retired: FakeFleet, number: str, said: str
+) -> None:
+    assert retired.ids
+    run = keys("burn", number)
+    assert run.status == 2
+    assert said in run.stderr
+    assert fake.items("command") == []

@@ -57,3 +57,39 @@ def test_what_is_not_one_or_two_adjacent_numbers_is_refused(wanted: tuple[int, .
     served = next_served((7,), wanted)
     assert served.generations == (7,)
     assert "not one or two adjacent" in served.fault
+
+
+@pytest.mark.parametrize(
+    ("serving", "wanted", "kept"),
+    [
+        ((8,), (7, 8), (8,)),
+        ((8,), (8, 7), (8,)),
+        ((8,), (7,), (8,)),
+        ((8, 9), (7, 8), (8, 9)),
+        ((), (7, 8), (8,)),
+        ((), (7,), ()),
+    ],
+)
+def test_a_burnt_generation_does_not_come_back_and_what_was_served_is_kept(
+    serving: tuple[int, ...], wanted: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    served = next_served(serving, wanted, {7})
+    assert served.generations == kept
+    assert "7 is burnt and does not come back" in served.fault
+
+
+@pytest.mark.parametrize(
+    ("serving", "wanted"), [((7, 8), (7, 8)), ((7, 8), (8, 7)), ((7, 8), (8,)), ((7,), (7, 8))]
+)
+def test_a_burnt_generation_that_is_served_goes_only_when_control_says_so(
+    serving: tuple[int, ...], wanted: tuple[int, ...]
+) -> None:
+    assert next_served(serving, wanted, {7}).generations == wanted
+    assert not next_served(serving, wanted, {7}).fault
+
+
+def test_burnt_generations_are_stepped_over_and_no_others() -> None:
+    assert next_served((7,), (9,), {8}).generations == (9,)
+    assert next_served((7,), (10,), {8, 9}).generations == (10,)
+    assert "a jump" in next_served((7,), (10,), {8}).fault
+    assert "a jump" in next_served((7,), (10,), {9}).fault

@@ -42,6 +42,7 @@ def test_a_gateway_that_serves_is_healthy_in_both_slots() -> None:
         ({"drain": Drain("ordered by an operator", since=1.0)}, "draining: ordered by"),
         ({"state": replace(STATE, known=None)}, "peers have not been loaded"),
         ({"state": replace(STATE, served=())}, "control item has not been read"),
+        ({"state": replace(STATE, served=(), served_fault="7 is burnt")}, "7 is burnt"),
         ({"observed": replace(serving(7), sysctl={"net/ipv4/ip_forward": "0"})}, "forwarding"),
         ({"observed": replace(serving(7), sysctl={})}, "forwarding"),
         ({"observed": replace(serving(7), filter=None)}, "packet filter"),

@@ -20,7 +20,7 @@ from gateway.messages import (
 )
 from gateway.peers import KnownPeers
 from gateway.state import State, receive
-from registry.items import Change, Command, DrainOrder, Head, Peer, Unreadable
+from registry.items import Burnt, Change, Command, DrainOrder, Head, Peer, Unreadable
 
 
 def after(state: State, *messages: Message) -> State:
@@ -52,6 +52,18 @@ def test_a_refused_step_keeps_keys_and_control_is_still_heard() -> None:
     assert state.keys == {7: "K7"}
     assert state.control == control(9)
     assert after(state, seen(0, 8)).served_fault == ""
+
+
+def test_a_generation_that_operators_have_burnt_is_refused_and_the_other_goes_on() -> None:
+    burnt = Command(burnt={7: Burnt("now", "me")})
+    state = after(State(), seen(0, 8), KeyReady(8, "K8"))
+    state = after(state, HeadSeen(Head(0, "e", control(7, 8), (), burnt), 1.0))
+    assert state.served == (8,)
+    assert state.keys == {8: "K8"}
+    assert "7 is burnt" in state.served_fault
+    bad = (Unreadable("command/command", "burnt: odd"),)
+    state = after(state, HeadSeen(Head(0, "e", control(7, 8), bad, None), 2.0))
+    assert state.served == (8,), "also while the orders cannot be read"
 
 
 def test_a_rotation_asks_for_the_new_key_and_forgets_the_retired_one() -> None:
