@@ -44,6 +44,14 @@ new code). The tunnel address stays, so connections that bear a pause go on. The
 and never comes back; the command waits until every gateway refuses it, as `revoke` does.
 """
 
+CONFIG = """\
+Print a peer's config as it should be now, with the newest server key.
+
+The private key is its owner's alone, and a placeholder stands for it; with --private-key the config
+is complete. What its user notices: one reconnect, when the new config takes the old one's place
+(wg-quick: down, replace the file, up; in an app: edit the tunnel, or scan the code as a new one).
+"""
+
 AUDIT = """\
 Print who did what, oldest first: of one peer, also a revoked one, or of all.
 """
@@ -92,12 +100,7 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
         ("rotate", "access", "rotate", ROTATE),
         ("list", "views", "list_peers", "List the peers, those too whose access has expired."),
         ("show", "views", "show", "Show one peer."),
-        (
-            "config",
-            "views",
-            "show_config",
-            "Print a peer's config, with a placeholder for the private key.",
-        ),
+        ("config", "renewal", "show_config", CONFIG),
         ("audit", "views", "audit", AUDIT),
         ("apply", "application", "apply", APPLY),
     ):
@@ -109,7 +112,17 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
         made[name].add_argument("name", metavar="NAME", help="such as alice-laptop")
     made["audit"].add_argument("name", metavar="NAME", nargs="?", help="default all")
     for name in ("add", "rotate"):
-        _key_arguments(made[name])
+        made[name].add_argument(
+            "--public-key", metavar="KEY", help="what `wg pubkey` printed for its owner"
+        )
+    made["config"].add_argument(
+        "--private-key",
+        metavar="FILE",
+        type=Path,
+        help="its owner's private key, or an old config with it",
+    )
+    for name in ("add", "rotate", "config"):
+        _output_arguments(made[name])
     for name in ("revoke", "rotate", "apply"):
         _waiting_arguments(made[name])
     _add_arguments(made["add"])
@@ -120,10 +133,7 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
     return terminal.parsed(parser, argv, began)
 
 
-def _key_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--public-key", metavar="KEY", help="what `wg pubkey` printed for its owner"
-    )
+def _output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the config, mode 0600")
     parser.add_argument("--qr", action="store_true", help="print the config as a QR code")
     parser.add_argument("--png", metavar="FILE", type=Path, help="write the QR code, mode 0600")

@@ -1,4 +1,4 @@
-"""`peers list | show | config | audit`: what the registry says."""
+"""`peers list | show | audit`: what the registry says."""
 
 # ruff: noqa: PLC0415 - boto3 only once the arguments are good
 
@@ -54,27 +54,6 @@ def show(args: argparse.Namespace) -> None:
         print_json({"stack": args.stack, "peer": describe.peer_json(peer, now)})
     else:
         print_utf8("\n".join(describe.lines(peer, now)) + "\n")
-
-
-def show_config(args: argparse.Namespace) -> None:
-    """One peer's config, with a placeholder for the private key."""
-    check(lambda: validation.stack_name(args.stack), lambda: validation.peer_name(args.name))
-    from client import config, describe
-    from commands.stacks import connect
-    from registry.environment import explained
-
-    with explained():
-        stack = connect(args.stack)
-        peer = stack.wanted(args.name)
-        generation, public_key = stack.server_key()
-    tunnel = config.tunnel(
-        stack.environment, peer, key_generation=generation, server_public_key=public_key
-    )
-    if args.json:
-        named = {"stack": args.stack, "peer": describe.peer_json(peer, datetime.now(UTC))}
-        print_json({**named, **describe.tunnel_json(tunnel)})
-    else:
-        print_utf8(config.render(tunnel))
 
 
 def audit(args: argparse.Namespace) -> None:
