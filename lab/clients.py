@@ -18,7 +18,7 @@ from effects import Failed, Refusal, run, write_atomic
 from lab import edge, netns, paths, process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from effects import Ran
@@ -102,6 +102,29 @@ def up(name: str, known: Callable[[], bool]) -> Tunnel:
     return tunnel
 
 
+def renew(tunnel: Tunnel, served: Collection[str]) -> bool:
+    """Give a client whose server key is not among the `served` a new config; whether it needed one.
+
+    What its owner would do after a rotation: ask for the config anew, with the private key of the
+    old one, and take the tunnel down and up.
+    """
+    if any(f"PublicKey = {key}\n" in tunnel.config.read_text() for key in served):
+        return False
+    name, fresh = tunnel.client.name, tunnel.config.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    words = ["config", name, "--private-key", str(tunnel.config), "--out", str(fresh)]
+    run(
+        [sys.executable, str(PEERS), "--stack", "lab", *words],
+        timeout=_PEERS_DEADLINE,
+        env=process.mark(f"peers-{name}"),
+    )
+    tunnel.run(["wg-quick", "down", str(tunnel.config)], check=False)
+    fresh.replace(tunnel.config)
+    write_atomic(_record(tunnel.config), json.dumps({"sha256": _digest(tunnel.config)}))
+    tunnel.run(["wg-quick", "up", str(tunnel.config)])
+    return True
+
+
 def down(name: str) -> None:
     """End a client: tunnel, processes, namespace. Its peer and its config file stay."""
     tunnel = find(name)
@@ -131,7 +154,7 @@ def config_file(name: str) -> Path:
 
 
 def unchanged(tunnel: Tunnel) -> bool:
-    """Whether the config is, byte for byte, what `scripts/peers add --out` wrote."""
+    """Whether the config is, byte for byte, what `scripts/peers --out` wrote."""
     try:
         written = json.loads(_record(tunnel.config).read_text())["sha256"]
     except (OSError, ValueError, KeyError):

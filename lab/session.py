@@ -125,7 +125,11 @@ def up(stack_file: Path | None, say: Say) -> proofs.Scene:
     rolling.await_replaced(say)
     await_healthy(say)
     tunnels = [clients.up(name, applied) for name in CLIENTS]
+    served = status.read().public_keys
+    renewed = [one.client.name for one in tunnels if clients.renew(one, served)]
     say(f"clients {', '.join(CLIENTS)}")
+    if renewed:
+        say(f"their server key is retired, new configs for {', '.join(renewed)}")
     return proofs.scene(tunnels, address)
 
 

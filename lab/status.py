@@ -88,6 +88,16 @@ class Status:
             for one in self.gateways
         )
 
+    @property
+    def public_keys(self) -> frozenset[str]:
+        """The server's public keys that are to be served, as far as a gateway serves them."""
+        return frozenset(
+            key
+            for one in self.gateways
+            for generation, key in one.public_key.items()
+            if generation in self.key_generations
+        )
+
     def as_json(self) -> dict[str, Any]:
         """For programs; key generations are strings there, as JSON wants it."""
         gateways = [

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import re
+import signal
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab_driver import HOST, ROOT, UP_LIMIT, eventually
 
+from registry.items import COMMAND_KEY, CONTROL_KEY
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Generator, Iterator
 
     from lab_driver import LabDriver
 
@@ -67,6 +74,149 @@ def test_a_rotation_overlaps_and_touches_one_resource(
     assert lab.on("dave", "ping", "-c", "1", "-W", "3", HOST, check=False).status != 0
     lab.answered("alice")
     assert lab.gateways() == machines, "no machine was replaced"
+
+
+HELPER = ROOT / "client" / "gatepair_helper.py"
+ONE_RESOURCE = "1 updated"
+
+
+@contextmanager
+def beside(client: str, *command: str, log: Path) -> Generator[subprocess.Popen[bytes]]:
+    """A command that runs as a client while other things happen; interrupted at the end."""
+    words = [str(ROOT / "scripts" / "lab"), "exec", client, *command]
+    with log.open("wb") as out:
+        process = subprocess.Popen(words, stdout=out, stderr=out)  # noqa: S603
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=15)
+
+
+def lost(log: Path) -> tuple[int, list[int]]:
+    """How many pings were answered, and which before the last one were not."""
+    heard = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", log.read_text())]
+    return len(heard), sorted(set(range(1, max(heard, default=0) + 1)) - set(heard))
+
+
+def config_of(lab: LabDriver, client: str) -> Path:
+    (found,) = [one["config"] for one in lab.status()["clients"] if one["name"] == client]
+    return Path(found)
+
+
+def carried_by(lab: LabDriver, client: str) -> str:
+    """The server key that a client's networks belong to."""
+    text = lab.on(client, "wg", "show", client, "allowed-ips").stdout
+    (key,) = [line.split("\t")[0] for line in text.splitlines() if "(none)" not in line]
+    return key
+
+
+def pinged(lab: LabDriver, client: str, seconds: int = 1) -> bool:
+    ping = lab.on(client, "ping", "-c", "1", "-W", str(seconds), HOST, check=False)
+    return ping.status == 0
+
+
+def only(said: str) -> bool:
+    """Whether a deployment says that it has changed one resource and nothing else."""
+    return ONE_RESOURCE in said and not any(
+        word in said for word in (" created", " replaced", " deleted")
+    )
+
+
+@pytest.mark.timeout(500)
+def test_a_rotation_loses_no_packet_with_the_helper_and_is_one_reconnect_without(
+    lab: LabDriver, deploy: Callable[[list[int]], str], tmp_path: Path
+) -> None:
+    lab.both_healthy()
+    for client in ("helped", "plain"):
+        lab.lab("client", client, timeout=60)
+        lab.answered(client)
+    conf, pings, events = config_of(lab, "helped"), tmp_path / "pings", tmp_path / "events"
+    private = conf.read_text().splitlines()[2]
+    words = ("python3", str(HELPER), "helped", "--config", str(conf), "--interval", "1", "--json")
+    with (
+        beside("helped", *words, log=events),
+        beside("helped", "ping", "-i", "0.1", HOST, log=pings),
+    ):
+        assert only(deploy([1, 2]))
+        (one, other) = keys(lab)
+        assert one == other
+        new = one["2"]
+        eventually("the helper has moved", lambda: carried_by(lab, "helped") == new, within=30)
+        eventually("and proved it", lambda: '"proved"' in events.read_text(), within=20)
+
+        def old() -> dict[str, Any]:
+            return json.loads(lab.script("keys", "--stack", "lab", "status", "--json").stdout)
+
+        def told() -> set[str]:
+            return {peer["name"] for peer in old()["left_behind"]}
+
+        eventually(
+            "plain is said to use the old key and helped is not",
+            lambda: "plain" in (names := told()) and "helped" not in names,
+            within=60,
+        )
+        assert only(deploy([2]))
+        done = lab.script("keys", "--stack", "lab", "wait", "--timeout", "30")
+        assert "2 gateways serve server key 2 and no other" in done.stdout
+        so_far, _ = lost(pings)
+        eventually("more pings, after the old key", lambda: lost(pings)[0] > so_far + 30, within=20)
+    answered, missing = lost(pings)
+    assert answered > 100
+    assert missing == [], f"of {answered}; {events.read_text()}"
+    assert conf.read_text().splitlines()[2] == private
+    assert f"PublicKey = {new}\n" in conf.read_text()
+    assert lab.on("helped", "wg", "show", "helped", "peers").stdout.split() == [new]
+
+    assert not pinged(lab, "plain", 3), "the old key is refused"
+    (conf, fresh) = (config_of(lab, "plain"), tmp_path / "plain.conf")
+    lab.peers("config", "plain", "--private-key", str(conf), "--out", str(fresh))
+    lab.on("plain", "wg-quick", "down", str(conf))
+    conf.write_text(fresh.read_text())
+    lab.on("plain", "wg-quick", "up", str(conf))
+    assert pinged(lab, "plain", 5), "one reconnect, by the first packet"
+
+
+@pytest.mark.timeout(400)
+def test_a_rotation_is_completed_while_a_gateway_is_down(
+    lab: LabDriver, deploy: Callable[[list[int]], str]
+) -> None:
+    victim, survivor = lab.both_healthy()
+    lab.lab("kill", victim)
+    deploy([1, 2])
+    gateways = lab.both_healthy(but=victim)
+    assert survivor in gateways
+    (one, other) = keys(lab)
+    assert one == other
+    assert set(one) == {"1", "2"}
+    for client in ("alice", "bob"):
+        lab.answered(client)
+
+
+@pytest.mark.timeout(300)
+def test_a_burnt_generation_does_not_come_back(
+    lab: LabDriver, deploy: Callable[[list[int]], str]
+) -> None:
+    deploy([2])
+    lab.script("keys", "--stack", "lab", "wait", "--timeout", "60")
+    table, key = lab.stack.table, {"TableName": lab.stack.table, "Key": CONTROL_KEY}
+    control = lab.dynamodb.get_item(**key)["Item"]
+    try:
+        burnt = lab.script("keys", "--stack", "lab", "burn", "1", "--json")
+        assert json.loads(burnt.stdout)["serving"] == []
+        both = {"L": [{"N": "1"}, {"N": "2"}]}
+        lab.dynamodb.put_item(TableName=table, Item={**control, "key_generations": both})
+
+        def said() -> bool:
+            return all("1 is burnt" in lab.faults(gateway) for gateway in lab.gateways())
+
+        eventually("both gateways say that it is burnt", said, within=30)
+        assert all(set(found) == {"2"} for found in keys(lab))
+        lab.answered("alice")
+    finally:
+        lab.dynamodb.put_item(TableName=table, Item=control)
+        # what never happens elsewhere: the other tests want generation 1 back
+        lab.dynamodb.delete_item(TableName=table, Key=COMMAND_KEY)
 
 
 @pytest.mark.timeout(300)

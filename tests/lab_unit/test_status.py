@@ -55,6 +55,13 @@ def test_one_gateway_that_is_not_is_enough(change: dict[str, object]) -> None:
     assert not lab(gateway("i-a"), gateway("i-b", **change)).well
 
 
+def test_a_key_that_is_to_be_served_no_more_is_not_among_the_served_ones() -> None:
+    """Its gateways may not have said so yet."""
+    both = {1: "key-of-1", 2: "key-of-2"}
+    found = lab(gateway("i-a", public_key=both), gateway("i-b", public_key=both), generations=(2,))
+    assert found.public_keys == {"key-of-2"}
+
+
 def test_a_lab_without_gateways_is_not_well() -> None:
     """All of none would be."""
     assert not lab().well
