@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fake_registry import PARAMETER, key_of
 
+import settings
 from client import config
 from client import gatepair_helper as helper
 from client.gatepair_helper import (
@@ -37,6 +38,7 @@ from client.gatepair_helper import (
     Silent,
     Tunnel,
 )
+from gateway import announcement
 from registry.environment import Environment
 from registry.items import Peer as Registered
 
@@ -232,6 +234,15 @@ def test_nothing_is_carried_by_a_key_that_has_not_shaken_hands(tmp_path: Path) -
     assert world.carrying == 8
 
 
+def test_a_handshake_of_long_ago_is_none(tmp_path: Path) -> None:
+    world = World()
+    world.answer = says(7, 8)
+    left = Peer(KEYS[8].public_key, "", (), int(world.now) - helper.FRESH, 0, 0, 0)
+    world.peers[left.public_key] = left
+    Driver(world, tmp_path).run(60)
+    assert world.carrying == 7
+
+
 def test_a_key_that_carries_nothing_is_left_again_and_not_tried_at_once(tmp_path: Path) -> None:
     world = World(served=(7, 8), hollow={8})
     driver = Driver(world, tmp_path)
@@ -419,6 +430,24 @@ def test_a_silent_address_is_left_for_the_other_one_within_seconds(tmp_path: Pat
     assert redial.peer.allowed_ips == NETWORKS
     driver.run(120)
     assert world.kinds().count("Redial") == 1, "it works there: it stays there"
+
+
+def test_one_answer_that_was_lost_is_no_reason_to_dial_elsewhere(tmp_path: Path) -> None:
+    world = World()
+    driver = Driver(world, tmp_path)
+    driver.run(60)
+    real, asked = world.ask, [0]
+
+    def ask() -> Announcement:
+        asked[0] += 1
+        if asked[0] % 2:
+            raise Silent("timed out")
+        return real()
+
+    world.ask = ask
+    driver.run(600, busy=False)
+    assert asked[0] > 10
+    assert "Redial" not in world.kinds()
 
 
 def test_addresses_are_tried_in_turn_and_not_all_the_time(tmp_path: Path) -> None:
@@ -782,6 +811,13 @@ def test_the_helper_is_one_file_of_python_3_9_and_the_standard_library() -> None
         )
     }
     assert names <= sys.stdlib_module_names
+
+
+def test_gateways_answer_where_the_helper_asks() -> None:
+    assert settings.HELPER_PORT == announcement.PORT == helper.SERVICE_PORT
+    assert announcement.PATH == helper.SERVICE_PATH
+    assert announcement.VERSION == helper.SERVICE_VERSION
+    assert config.KEEPALIVE == helper.KEEPALIVE
 
 
 def test_a_memory_without_an_answer_is_not_settled() -> None:

@@ -118,7 +118,7 @@ def test_what_is_not_http_is_told_so(serve: Callable[..., ClientService]) -> Non
 def test_a_client_that_holds_connections_open_delays_nobody_else(
     serve: Callable[..., ClientService],
 ) -> None:
-    service = serve(patience=LIMIT)
+    service = serve(patience=6 * LIMIT)
     with ExitStack() as held:
         for number in range(PER_CLIENT):
             held.enter_context(connect(service))
