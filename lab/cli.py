@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import clients, edge, host, machine, netns, proofs, session, status
+from lab import clients, edge, host, kinds, machine, netns, proofs, session, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
     one = add("up", _up, "bring the lab up, or what of it is missing, and prove that it works")
     one.add_argument("--stack-file", type=Path, help="in place of stacks/Pulumi.lab.yaml")
+    one.add_argument(
+        "--kernel",
+        action="store_true",
+        help="begin with machines that have Debian's cloud kernel, under QEMU (slow)",
+    )
     one.add_argument("--json", action="store_true", help="print the proofs as JSON")
     one = add("down", _down, "end the lab; keeps only the cached base image")
     one.add_argument("--all", action="store_true", help="remove the base image too")
@@ -80,9 +85,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options: argparse.Namespace) -> int:
     say = session.progress()
-    session.preflight(options.stack_file)
+    kind = kinds.wanted(kernel=options.kernel)
+    session.preflight(options.stack_file, kind)
     with session.alone("up"):
-        scene = session.up(options.stack_file, say)
+        scene = session.up(options.stack_file, say, kind)
         say("proving")
         rows = []
         for row in proofs.prove(scene):

@@ -1,8 +1,8 @@
-"""The base tree of the lab's machines: Debian 13, made once by mmdebstrap and cached.
+"""What the lab's machines boot from: a Debian 13 tree, made once by mmdebstrap and cached.
 
 It stands in for the AMI. It lies in `base/DIGEST/`, where the digest covers all that decides what
-is in it (`recipe`), so a changed recipe is a new tree. A tree is built beside its place and renamed
-into it: what has the right name is complete.
+is in it (`Recipe.facts`), so a changed recipe is a new tree. It is built beside its place and
+renamed into it: what has the right name is complete. Each kind of machine has a recipe of its own.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,44 +41,21 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
     "udev",
-    "wireguard-go",
     "wireguard-tools",
 )
-"""What Debian's cloud image has or the gateways' user data asks for, and wireguard-go, because the
-host's kernel may lack WireGuard. No kernel: machines run on the host's."""
+"""What Debian's cloud image has or the gateways' user data asks for."""
 
-MASKED = (
-    # The lab sets the interface up from outside
-    "systemd-networkd.service",
-    "systemd-networkd.socket",
-    "systemd-networkd-wait-online.service",
-    # Would only load the processor while something is being measured
+TIMERS = (
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "fstrim.timer",
-    # Devices, consoles and kernel features that a container does not have
-    "cloud-init-hotplugd.socket",
-    "console-getty.service",
-    "dev-hugepages.mount",
-    "dev-mqueue.mount",
-    "getty.target",
-    "modprobe@.service",
-    "sys-kernel-debug.mount",
-    "sys-kernel-tracing.mount",
-    "systemd-hwdb-update.service",
-    "systemd-modules-load.service",
-    "systemd-pstore.service",
-    "systemd-udev-settle.service",
-    "systemd-udev-trigger.service",
-    "systemd-udevd.service",
-    "systemd-udevd-control.socket",
-    "systemd-udevd-kernel.socket",
 )
+"""Would only load the processor while something is being measured."""
 
 ROOTFS = Path(__file__).parent / "rootfs"
-"""Files laid over the tree, at their place in it."""
+"""Files laid over the trees: `common/` over each, and a folder for each kind of machine."""
 
 # Nothing in a machine reads them, and they are a fifth of the tree
 _EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -87,44 +66,62 @@ _NEEDED_BYTES = 1_500_000_000
 _REPORT_SECONDS = 5.0
 
 
-def recipe() -> dict[str, str]:
-    """All that decides what is in the tree, as name -> value."""
-    files = {
-        f"file {path.relative_to(ROOTFS)}": f"{path.stat().st_mode & 0o777:o} {_digest(path)}"
-        for path in sorted(ROOTFS.rglob("*"))
-        if path.is_file()
-    }
-    return {
-        "format": str(_FORMAT),
-        "suite": SUITE,
-        "machine": platform.machine(),
-        "packages": " ".join(PACKAGES),
-        "masked": " ".join(MASKED),
-        "excluded": " ".join(_EXCLUDED),
-        **files,
-    }
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one kind of machine's tree is made."""
+
+    packages: tuple[str, ...]
+    masked: tuple[str, ...]
+    """Units that never start."""
+    layers: tuple[Path, ...]
+    """Directories laid over the tree, in this order."""
+    prefix: str = ""
+    """Of the names that its trees have under `base/`."""
+    enabled: tuple[str, ...] = ()
+    """Units that start at boot besides those that their packages enable."""
+    pack: Callable[[Path], None] | None = None
+    """Turns the finished tree, in its place, into what is booted."""
+
+    def facts(self) -> dict[str, str]:
+        """All that decides what is in the tree, as name -> value."""
+        files = {
+            f"file {path.relative_to(layer)}": f"{path.stat().st_mode & 0o777:o} {_digest(path)}"
+            for layer in self.layers
+            for path in sorted(layer.rglob("*"))
+            if path.is_file()
+        }
+        found = {
+            "format": str(_FORMAT),
+            "suite": SUITE,
+            "machine": platform.machine(),
+            "packages": " ".join(sorted(self.packages)),
+            "masked": " ".join(self.masked),
+            "excluded": " ".join(_EXCLUDED),
+            **files,
+        }
+        return found | ({"enabled": " ".join(self.enabled)} if self.enabled else {})
+
+    def location(self) -> Path:
+        """Where the tree is, or would be."""
+        text = "\n".join(f"{name}={value}" for name, value in sorted(self.facts().items()))
+        return paths.base() / f"{self.prefix}{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def location() -> Path:
-    """Where the tree of the present recipe is, or would be."""
-    text = "\n".join(f"{name}={value}" for name, value in sorted(recipe().items()))
-    return paths.base() / hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def ensure(say: Callable[[str], None]) -> Path:
+def ensure(recipe: Recipe, say: Callable[[str], None]) -> Path:
     """Return the tree, building it first if it is not there (a minute, and some downloading).
 
-    `say` gets a line of progress every few seconds. Trees of former recipes are removed, also what
-    a killed build left. Raises `Refusal` when the disk is too full, `Failed` when mmdebstrap fails.
+    `say` gets a line of progress every few seconds. Trees of former recipes of this kind are
+    removed, also what a killed build left. Raises `Refusal` when the disk is too full, `Failed`
+    when mmdebstrap fails.
     """
-    tree = location()
+    tree = recipe.location()
     if tree.is_dir():
         return tree
     paths.base().mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(say):
         if not tree.is_dir():
-            _clean(keep=tree)
-            _build(tree, say)
+            _clean(recipe.prefix, keep=tree)
+            _build(recipe, tree, say)
     return tree
 
 
@@ -153,7 +150,9 @@ def codename(os_release: str) -> str | None:
     return fields.get("VERSION_CODENAME", "").strip('"') or None
 
 
-def command(tree: Path, log: Path, archives: list[str], options: list[str]) -> list[str]:
+def command(
+    recipe: Recipe, tree: Path, log: Path, archives: list[str], options: list[str]
+) -> list[str]:
     """The mmdebstrap command that makes `tree`. `options` are apt options of the host to keep."""
     return [
         # Its many children share a namespace that dies with this process, however it dies
@@ -162,7 +161,7 @@ def command(tree: Path, log: Path, archives: list[str], options: list[str]) -> l
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(recipe.packages)}",
         f"--logfile={log}",
         "--aptopt=Acquire::Retries=3",
         *[f"--aptopt={option}" for option in options],
@@ -173,7 +172,7 @@ def command(tree: Path, log: Path, archives: list[str], options: list[str]) -> l
     ]
 
 
-def _build(tree: Path, say: Callable[[str], None]) -> None:
+def _build(recipe: Recipe, tree: Path, say: Callable[[str], None]) -> None:
     free = shutil.disk_usage(paths.base()).free
     if free < _NEEDED_BYTES:
         raise Refusal(
@@ -186,22 +185,28 @@ def _build(tree: Path, say: Callable[[str], None]) -> None:
     log = paths.base() / "build.log"
     log.unlink(missing_ok=True)
     started = time.monotonic()
+    making = command(recipe, building, log, _host_archives(), _host_options())
     with _reporting(log, say):
-        run(command(building, log, _host_archives(), _host_options()), timeout=_BUILD_TIMEOUT)
-    _finish(building)
+        run(making, timeout=_BUILD_TIMEOUT)
+    _finish(recipe, building)
+    if recipe.pack is not None:
+        recipe.pack(building)
     # Without this a crash of the host could leave a complete name with empty files in it
     os.sync()
     building.rename(tree)
     say(f"machines: tree made in {time.monotonic() - started:.0f} s")
 
 
-def _finish(tree: Path) -> None:
-    """What the packages do not do: our files, masks, and no identity."""
+def _finish(recipe: Recipe, tree: Path) -> None:
+    """What the packages do not do: our files, units, and no identity."""
     # Debian's may be a link that points out of the tree
     (tree / "etc/resolv.conf").unlink(missing_ok=True)
-    shutil.copytree(ROOTFS, tree, dirs_exist_ok=True)
+    for layer in recipe.layers:
+        shutil.copytree(layer, tree, dirs_exist_ok=True)
+    if recipe.enabled:
+        run(["chroot", str(tree), "systemctl", "enable", "--quiet", *recipe.enabled])
     units = tree / "etc/systemd/system"
-    for unit in MASKED:
+    for unit in recipe.masked:
         (units / unit).unlink(missing_ok=True)
         (units / unit).symlink_to("/dev/null")
     (tree / "etc/hostname").unlink(missing_ok=True)
@@ -233,9 +238,10 @@ def _host_options() -> list[str]:
     return [line.strip() for line in dump.splitlines() if line.startswith(prefixes)]
 
 
-def _clean(*, keep: Path) -> None:
+def _clean(prefix: str, *, keep: Path) -> None:
+    ours = re.compile(rf"\.building-\d+(\.packed)?|{re.escape(prefix)}[0-9a-f]{{16}}")
     for entry in paths.base().iterdir():
-        if entry.is_dir() and entry != keep:
+        if entry.is_dir() and entry != keep and ours.fullmatch(entry.name):
             shutil.rmtree(entry)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import aws, image, inventory, machine, paths, process, vpc
+from lab import aws, inventory, machine, paths, process, vpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,13 +77,13 @@ def attached(instances: Iterable[Instance], machines: Mapping[str, Machine]) -> 
 
 
 def start(say: Callable[[str], None]) -> process.Process:
-    """Start the daemon, after the machines' base tree has been made if it is not there.
+    """Start the daemon, after what machines boot from has been made if it is not there.
 
     Returns when the daemon has looked at the cloud once. Raises `Refusal` for what this host lacks,
     before anything is made.
     """
     machine.preflight()
-    image.ensure(say)
+    machine.ensure_image(say)
     _ready().unlink(missing_ok=True)
     return process.start(NAME, process.daemon(NAME), ready=_ready().exists)
 
@@ -91,8 +91,8 @@ def start(say: Callable[[str], None]) -> process.Process:
 class Keeper:
     """The daemon's loop over `decide`, with the effects."""
 
-    def __init__(self, base: Path) -> None:
-        self._base = base
+    def __init__(self, image: Path) -> None:
+        self._image = image
         self._ec2 = aws.client("ec2")
         self._elbv2 = aws.client("elbv2")
         self._autoscaling = aws.client("autoscaling")
@@ -152,7 +152,7 @@ class Keeper:
                 instance = instances[action.id]
                 machine.wire(instance, self._network.subnets[instance.subnet_id])
             case "boot":
-                machine.boot(action.id, self._base)
+                machine.boot(action.id, self._image)
 
 
 def main() -> int:
@@ -164,8 +164,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         machine.preflight()
-        base = image.ensure(_log.info)
-        keeper = Keeper(base)
+        keeper = Keeper(machine.ensure_image(_log.info))
     except (Refusal, Failed) as err:
         _log.error("%s", err)
         return 2 if isinstance(err, Refusal) else 1

@@ -24,7 +24,7 @@ from lab import (
     cloud,
     edge,
     host,
-    image,
+    kinds,
     machine,
     machines,
     metadata,
@@ -52,12 +52,11 @@ FREE_DISK = 4 << 30
 """Bytes: the base image, what mmdebstrap needs to make it, and the machines' own writing."""
 TUN = Path("/dev/net/tun")
 CLIENTS = ("alice", "bob")
-HEALTHY_DEADLINE = 240.0
 _DEPLOY_DEADLINE = 300.0
 _NETNS_FILES = Path("/etc/netns")
 
 
-def preflight(stack_file: Path | None = None) -> None:
+def preflight(stack_file: Path | None = None, kind: kinds.Kind = kinds.CONTAINER) -> None:
     """Refuse what would fail later, with the cure, before anything is created."""
     project.load(paths.CHECKOUT, environment.LAB, stack_file)
     if os.geteuid() != 0:
@@ -74,7 +73,7 @@ def preflight(stack_file: Path | None = None) -> None:
         cure = f"free some, or put the lab elsewhere with {paths.ROOT_VARIABLE}=DIRECTORY"
         why = f"{free / 2**30:.1f} GiB free, {FREE_DISK >> 30} GiB are needed"
         raise Refusal(str(place), why, cure)
-    machine.preflight()
+    kind.preflight()
 
 
 @contextlib.contextmanager
@@ -98,15 +97,18 @@ def alone(what: str, program: str = "scripts/lab ") -> Generator[None]:
             lock.truncate(0)
 
 
-def up(stack_file: Path | None, say: Say) -> proofs.Scene:
-    """Bring the lab up, or what of it is missing; returns who takes part in the proofs."""
+def up(stack_file: Path | None, say: Say, kind: kinds.Kind = kinds.CONTAINER) -> proofs.Scene:
+    """Bring the lab up, or what of it is missing; returns who takes part in the proofs.
+
+    `kind` is the machines', as `kinds.wanted` said.
+    """
     if process.find(cloud.NAME) is None and _begun():
         # With the cloud went all that the rest was made by
         say("clearing what a former run left")
         _complain(clear())
     paths.prepare()
-    base = image.ensure(say)
-    say(f"base image {base.name}")
+    kinds.choose(kind)
+    say(f"base image {kind.ensure(say).name}")
     edge.create()
     vpc.up()
     if not netns.has_link(netns.End(edge.BALANCER, "vpc-lb")):
@@ -123,7 +125,7 @@ def up(stack_file: Path | None, say: Say) -> proofs.Scene:
     address = host.create()
     say(f"private host {address}")
     rolling.await_replaced(say)
-    await_healthy(say)
+    await_healthy(say, kind.healthy_deadline)
     tunnels = [clients.up(name, applied) for name in CLIENTS]
     served = status.read().public_keys
     renewed = [one.client.name for one in tunnels if clients.renew(one, served)]
@@ -157,7 +159,7 @@ def applied() -> bool:
     return status.read().well
 
 
-def await_healthy(say: Say, timeout: float = HEALTHY_DEADLINE) -> None:
+def await_healthy(say: Say, timeout: float) -> None:
     """Wait until every gateway serves; raises `TimeoutError` with what is wrong instead."""
     end = time.monotonic() + timeout
     before = ""

@@ -228,7 +228,7 @@ def _gateway(member: Mapping[str, Any], record: GatewayRecord | None, healthy: s
         az=member["Placement"]["AvailabilityZone"],
         address=member.get("PrivateIpAddress", ""),
         lifecycle=member["LifecycleState"],
-        power=machine.init(name) is not None,
+        power=machine.is_on(name),
         healthy=name in healthy,
         public_key=dict(record.keys) if record else {},
         applied=record.applied if record else None,

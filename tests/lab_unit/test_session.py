@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from effects import Refusal, run
-from lab import edge, host, machine, paths, proofs, session
+from lab import edge, host, kinds, paths, proofs, session
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +31,7 @@ def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(session, "TUN", Path("/dev/null"))
     monkeypatch.setattr(session, "FREE_DISK", 0)
-    monkeypatch.setattr(machine, "preflight", lambda: None)
+    monkeypatch.setattr(type(kinds.CONTAINER), "preflight", lambda _: None)
 
 
 @pytest.mark.usefixtures("able")
