@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 python := .venv/bin/python
 
-.PHONY: help up down check test test-all mutants openapi lock install
+.PHONY: help up down check test test-all test-kernel mutants openapi lock install
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,11 +23,15 @@ check: ## format, lint, types: seconds
 	@.venv/bin/ty check .
 
 test: install check ## every tier, the lab's end-to-end tests included: at most 15 minutes
-	@$(python) -m pytest -m "not long and not live"
+	@$(python) -m pytest -m "not long and not live and not kernel"
 
 test-all: install check ## `make test` and what takes longer, mutants included: at most 75 minutes
-	@$(python) -m pytest -m "not live"
+	@$(python) -m pytest -m "not live and not kernel"
 	@$(python) tests/mutants.py
+
+test-kernel: install ## gateways on Debian's own kernel, under QEMU: about 10 minutes on an idle machine
+	@scripts/install kernel
+	@$(python) -m pytest -m kernel
 
 mutants: ## break the code on purpose; each break must fail a test
 	@$(python) tests/mutants.py
