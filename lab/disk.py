@@ -54,6 +54,6 @@ RECIPE = image.Recipe(
     ),
     layers=(image.ROOTFS / "common", image.ROOTFS / "kernel"),
     prefix="kernel-",
-    enabled=("systemd-networkd.service",),
+    enabled=("systemd-networkd.service", "lab-network.service"),
     pack=pack,
 )

@@ -53,7 +53,7 @@ def asking(channel: Path) -> Ask:
     """Questions over a machine's channel. They raise `OSError` and `Failed`."""
 
     def ask(name: str, arguments: dict[str, Any]) -> Any:
-        # A second caller would be let in, and its question never read
+        # QEMU serves one caller, lets one or two wait, and refuses the next
         with channel.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:

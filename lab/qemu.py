@@ -145,9 +145,11 @@ def command(instance_id: str, nic: Nic, base: Path, directory: Path) -> list[str
     serial = dmi_serial(instance_id)
     kernel_line = [
         "root=/dev/vda rw console=ttyS0 net.ifnames=0",
-        # systemd-network-generator(8) makes it a file of systemd-networkd's. Not by ip=: for that
-        # the initial RAM disk would set up the network, too, and wait for it
-        f"systemd.set_credential_binary=network.network.10-eth0:{_base64(network_file(nic))}",
+        # For lab-network.service, before cloud-init, and for systemd-networkd, by way of
+        # systemd-network-generator(8). Not by ip=: the initial RAM disk would read that, too, and
+        # wait for the network
+        _credential("lab.network", network_commands(nic)),
+        _credential("network.network.10-eth0", network_file(nic)),
         # Guards against what a processor does that is not there
         "mitigations=off",
     ]
@@ -185,5 +187,12 @@ def network_file(nic: Nic) -> str:
     return "\n".join([*lines, "IPv6AcceptRA=no", "LinkLocalAddressing=no", ""])
 
 
-def _base64(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
+def network_commands(nic: Nic) -> str:
+    """The same for `ip -batch`."""
+    lines = [f"address add {nic.address} dev eth0", "link set eth0 up"]
+    return "\n".join([*lines, f"route add default via {nic.router} dev eth0", ""])
+
+
+def _credential(name: str, text: str) -> str:
+    """A word of the kernel's command line, for systemd (systemd.exec(5), "CREDENTIALS")."""
+    return f"systemd.set_credential_binary={name}:{base64.b64encode(text.encode()).decode()}"

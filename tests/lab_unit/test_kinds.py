@@ -84,12 +84,17 @@ def test_the_machine_takes_over_the_interface_of_its_namespace() -> None:
     assert "host_mtu=9001" in device
 
 
-def test_the_machine_is_told_its_address_by_a_file_for_its_networkd() -> None:
+def test_the_machine_is_told_its_address_for_its_first_moment_and_for_networkd() -> None:
     (line,) = option("-append")
-    found = re.search(r"systemd\.set_credential_binary=network\.network\.10-eth0:(\S+)", line)
-    assert found is not None
+    words = re.findall(r"systemd\.set_credential_binary=([a-z0-9.-]+):(\S+)", line)
+    told = {name: base64.b64decode(text).decode() for name, text in words}
+    assert told["lab.network"].splitlines() == [
+        "address add 10.20.0.132/28 dev eth0",
+        "link set eth0 up",
+        "route add default via 10.20.0.129 dev eth0",
+    ]
     file = configparser.ConfigParser()
-    file.read_string(base64.b64decode(found[1]).decode())
+    file.read_string(told["network.network.10-eth0"])
     assert file["Match"]["Name"] == "eth0"
     assert file["Network"]["Address"] == "10.20.0.132/28"
     assert file["Network"]["Gateway"] == "10.20.0.129"
