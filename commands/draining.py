@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable
 
-    from commands.fleet import Gateway, Situation
     from commands.stacks import Stack
     from registry.items import Command, GatewayRecord
+    from registry.situation import Gateway, Situation
 
 KEEP = 3600
 """Seconds that an order to drain is good for: then a forgotten gateway serves again."""
@@ -37,10 +37,10 @@ tell = partial(terminal.tell, "gateways")
 def drain(args: argparse.Namespace) -> int:
     """Order a gateway to drain and wait until it has; or take the order back."""
     check(lambda: validation.stack_name(args.stack), lambda: validation.instance_id(args.id))
-    from commands.fleet import look
     from commands.stacks import connect
     from registry.environment import explained
     from registry.items import DRAINED
+    from registry.situation import look
 
     with explained():
         stack = connect(args.stack)
@@ -97,7 +97,7 @@ def order(stack: Stack, instance_id: str, situation: Situation) -> int:
 
 def refuse_last(instance_id: str, gateways: Iterable[Gateway], command: Command) -> None:
     """Refuse to drain what is no gateway in service, or the last one that clients could go to."""
-    from commands.fleet import IN_SERVICE
+    from registry.situation import IN_SERVICE
 
     members = {gateway.member.instance_id: gateway for gateway in gateways}
     if instance_id not in members:

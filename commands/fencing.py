@@ -68,7 +68,7 @@ def fence(args: argparse.Namespace) -> int:
 
 def _refuse(args: argparse.Namespace, stack: Stack) -> None:
     """Refuse what is no gateway of this stack, or the last one that serves."""
-    from commands.fleet import look
+    from registry.situation import look
 
     gateways = look(stack).gateways
     members = {gateway.member.instance_id for gateway in gateways}

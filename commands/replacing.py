@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from commands.fleet import Situation
     from commands.scaling import Scaling
     from commands.stacks import Stack
+    from registry.situation import Situation
 
 tell = partial(terminal.tell, "gateways")
 
@@ -52,10 +52,10 @@ def replace(args: argparse.Namespace) -> int:
     if args.id:
         checks.append(lambda: validation.instance_id(args.id))
     check(*checks)
-    from commands.fleet import look
     from commands.scaling import Scaling
     from commands.stacks import connect
     from registry.environment import explained
+    from registry.situation import look
 
     with explained():
         stack = connect(args.stack)
@@ -159,8 +159,8 @@ def _cancelled(scaling: Scaling, id_: str) -> str:
 
 
 def _one(args: argparse.Namespace, stack: Stack, scaling: Scaling) -> int:
-    from commands.fleet import look
     from registry.items import DRAINED
+    from registry.situation import look
 
     deadline = time.monotonic() + args.timeout
     again = f"`scripts/gateways --stack {args.stack} replace {args.id}`"
@@ -214,7 +214,7 @@ def _await(
 
 def _others(stack: Stack, instance_id: str, number: int) -> bool:
     """Whether there are so many gateways without this one, healthy and up to date."""
-    from commands.fleet import look
+    from registry.situation import look
 
     well = [one for one in look(stack).gateways if one.well]
     return sum(one.member.instance_id != instance_id for one in well) >= number
