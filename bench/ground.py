@@ -168,9 +168,15 @@ def surroundings(ground: Ground) -> Mapping[str, Any]:
         "wireguard": _wireguard(next(iter(gateways))),
         "cloud": "moto, on this machine",
         "processors": os.cpu_count() or 0,
-        "load_average": round(os.getloadavg()[0], 2),
+        "load_before": load(),
         "kernel": platform.release(),
     }
+
+
+def load() -> float:
+    """How many processes have wanted a processor in the last minute, on average. With more of them
+    than there are processors, what is measured waits for its turn like everything else."""
+    return round(os.getloadavg()[0], 2)
 
 
 def _wireguard(gateway: str) -> str:

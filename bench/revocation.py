@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import filling, tunnels
 from bench.command import NotMeasured, parser, positive, run
-from bench.ground import Ground, operators_command, standing, surroundings
+from bench.ground import Ground, load, operators_command, standing, surroundings
 from bench.knocking import EVERY, Knocker
 from bench.report import Report, percentile
 from bench.traffic import Flow, Traffic
@@ -308,6 +308,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
             "knock_every": EVERY,
             "sender_late_max": scene.traffic.sender_late_max(),
             "cloud_stopped_by": "SIGSTOP: its connections hang",
+            "load_after": load(),
             "unimproved": "none: stock WireGuard has no revocation to compare with",
         }
     figures = figures_of(samples, options.peers) | others

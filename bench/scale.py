@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import filling, tunnels
 from bench.command import NotMeasured, parser, positive, run
-from bench.ground import Ground, operators_command, standing, surroundings
+from bench.ground import Ground, load, operators_command, standing, surroundings
 from bench.initiation import Identity
 from bench.knocking import Knocker
 from bench.reads import Sizes, units
@@ -336,6 +336,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
             "idle_seconds": options.idle,
             "full_reading_every": FULL_EVERY,
             "full_readings_counted": READINGS,
+            "load_after": load(),
             "unimproved": "none: there is no stock registry to compare with",
         }
     return Report("scale", figures_of(samples), conditions, samples)
