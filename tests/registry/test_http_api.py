@@ -6,17 +6,22 @@ import base64
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import iam_judge
 import jsonschema
+import permissions
 import pytest
 from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, key_of
 from http_call import CALLER, Answered, call, event
 
+import plan
 from api import handler, operations
 from api.calls import Place
 from api.openapi import document
 from client.config import PLACEHOLDER
+from components import http_api
 from registry import transactions, waiting
 
 if TYPE_CHECKING:
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from fake_registry import Fake
 
     from registry.environment import Cloud
+
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")
 
 Api = Any
 """`(method, target, body, **more) -> Answered`."""
@@ -614,3 +621,59 @@ def test_a_full_pool_takes_only_what_every_gateway_has_confirmed(
         fleet.says(name)
     added(api, "bob", 2)
     assert [peer.name for peer in fake.registry.peers()[0]] == ["bob"]
+
+
+# ------------------------------------------------------------------ what its role must allow
+
+
+def test_the_functions_role_allows_exactly_what_its_operations_need(
+    api: Api, fleet: FakeFleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for its log, which Lambda writes."""
+    for name in fleet.ids:
+        fleet.says(name)
+    monkeypatch.setattr(waiting, "MEMBERSHIP_EVERY", 0.0)
+    recorder = permissions.Recorder(cloud, SERVICES)
+    with recorder.listening() as asked:
+        added(api)
+        for target in ("/peers", "/peers/alice", "/peers/alice/config", "/audit", "/gateways"):
+            assert api("GET", target).status == 200
+        body = {"name": "bob", "public_key": key_of(2)}
+        assert api("POST", "/peers", body, headers=KEY).status == 201
+        assert api("POST", "/peers/bob/extend", {"expires": "30d"}).status == 200
+        rotated = {"public_key": key_of(3)}
+        assert api("POST", "/peers/bob/rotate?wait=0", rotated).status == 202
+        assert api("DELETE", "/peers/bob?wait=1").status == 202
+    for name in fleet.ids:
+        fleet.says(name, applied=1000, updated=1_700_000_009)
+    with recorder.listening():
+        assert api("DELETE", "/peers/alice").status == 200
+    document = role(monkeypatch)
+    assert [one for one in asked if not iam_judge.allowing(document, one)] == []
+    used = {sid for one in asked for sid in iam_judge.allowing(document, one)}
+    assert used == {one["Sid"] for one in document["Statement"]} - {"WriteLog"}
+    written = {
+        (one.action, key)
+        for one in asked
+        for key in one.leading_keys
+        if one.action.rpartition(":")[2] in ("PutItem", "UpdateItem", "DeleteItem")
+    }
+    assert written == {
+        (action, key)
+        for one in document["Statement"]
+        for action in one["Action"]
+        for key in one.get("Condition", {})
+        .get("ForAllValues:StringEquals", {})
+        .get("dynamodb:LeadingKeys", [])
+    }
+
+
+def role(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The role's policy, for the fake stack."""
+    monkeypatch.setattr(http_api.pulumi, "get_stack", lambda: STACK)
+    monkeypatch.setattr(http_api.pulumi.Output, "concat", lambda *parts: "".join(parts))
+    table: Any = SimpleNamespace(table_arn=permissions.arn("dynamodb", f"table/{TABLE}"))
+    args = http_api.HttpApiArgs(
+        root=plan.ROOT, registry=table, store=table, region=permissions.REGION
+    )
+    return http_api.policy(args, permissions.arn("logs", "log-group:log"))
