@@ -6,6 +6,7 @@ returns what is to be done; the table is the only state.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -98,6 +99,8 @@ class Desk:
         self._standings: dict[Place, Standing] = {}
         self._indices: dict[tuple[int, int], Place] = {}
         self._unsettled: set[Place] = set()
+        self._over: list[tuple[int, Place]] = []
+        """A heap: when something of a place may be over."""
         self._own = 0
         self.active = True
         """Off: sessions are noted and told, but none is taken over, claimed or given up."""
@@ -152,7 +155,7 @@ class Desk:
     def sent(self, session: Session, now: int) -> list[Deed]:
         """This gateway has sent a handshake message; perhaps some time ago."""
         standing = self._enter(session)
-        standing.lost.discard(session.index)
+        standing.lost -= {session.index}
         standing.latest = now
         claim, kept = standing.claim, [one for one in standing.kept(self.me) if one != session]
         if claim is None or claim.holder != self.me or not kept:
@@ -281,7 +284,7 @@ class Desk:
         if standing is None:
             return []
         gone = [session for session in standing.kept(self.me) if session.began < at]
-        standing.lost.update(session.index for session in gone)
+        standing.lost |= {session.index for session in gone}
         self.version += 1
         return [deed for session in gone for deed in _watch(session, at)]
 
@@ -315,19 +318,25 @@ class Desk:
 
     def expire(self, now: int) -> None:
         """Forget what is over."""
-        for place, standing in list(self._standings.items()):
-            for session in list(standing.sessions.values()):
-                if now - session.began > LIFETIME:
-                    self._forget(standing, session)
-            claim = standing.claim
-            if (
-                claim is not None
-                and now - standing.claimed_at > LIFETIME
-                and not any(one.holder == claim.holder for one in standing.sessions.values())
-            ):
-                standing.claim = None
-            if not standing.sessions and standing.claim is None and place not in self._unsettled:
-                del self._standings[place]
+        while self._over and self._over[0][0] < now:
+            _when, place = heapq.heappop(self._over)
+            if (standing := self._standings.get(place)) is not None:
+                self._prune(place, standing, now)
+
+    def _prune(self, place: Place, standing: Standing, now: int) -> None:
+        for session in list(standing.sessions.values()):
+            if now - session.began > LIFETIME:
+                self._forget(standing, session)
+        claim = standing.claim
+        if (
+            claim is not None
+            and now - standing.claimed_at > LIFETIME
+            and not any(one.holder == claim.holder for one in standing.sessions.values())
+        ):
+            standing.claim = None
+            self.version += 1
+        if not standing.sessions and standing.claim is None and place not in self._unsettled:
+            del self._standings[place]
 
     # -------------------------------------------------------------- the table
 
@@ -339,19 +348,21 @@ class Desk:
         standing = self._standings.setdefault(session.place, Standing())
         standing.sessions[session.index] = session
         self._indices[key] = session.place
+        heapq.heappush(self._over, (session.began + LIFETIME, session.place))
         self._own += session.holder == self.me
         self.version += 1
         return standing
 
     def _forget(self, standing: Standing, session: Session) -> None:
         standing.sessions.pop(session.index)
-        standing.lost.discard(session.index)
+        standing.lost -= {session.index}
         del self._indices[session.slot, session.index]
         self._own -= session.holder == self.me
         self.version += 1
 
     def _claimed(self, standing: Standing, claim: Claim, now: int) -> None:
         standing.claim, standing.claimed_at = claim, now
+        heapq.heappush(self._over, (now + LIFETIME, claim.place))
         self.version += 1
 
     def _unsettle(self, place: Place, since: int) -> None:
@@ -361,8 +372,11 @@ class Desk:
         self._unsettled.add(place)
 
     def _settle(self, place: Place) -> None:
-        self._standings[place].unsettled = None
+        standing = self._standings[place]
+        standing.unsettled = None
         self._unsettled.discard(place)
+        if not standing.sessions and standing.claim is None:
+            del self._standings[place]
 
 
 def _watch(session: Session, now: int) -> Iterator[Watch]:

@@ -31,7 +31,7 @@ class Part:
     facts: tuple[Fact, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Entry:
     number: int
     noted: int

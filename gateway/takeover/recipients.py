@@ -7,8 +7,7 @@ went is only a hint which peer to try first. Without one all are tried: some 10 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
+from hashlib import blake2s
 from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
@@ -26,17 +25,12 @@ _MAC1_BYTES = 16
 
 
 def _mac1_key(public_key: str) -> bytes:
-    return hashlib.blake2s(_LABEL + base64.b64decode(public_key)).digest()
+    return blake2s(_LABEL + base64.b64decode(public_key)).digest()
 
 
 def peer_id(public_key: str) -> PeerId:
     """The first half of what keys mac1, which has to be worked out for every peer anyway."""
     return PeerId(_mac1_key(public_key)[:PEER_ID_BYTES])
-
-
-def _is_for(message: Handshake, mac1_key: bytes) -> bool:
-    tag = hashlib.blake2s(message.covered, key=mac1_key, digest_size=_MAC1_BYTES).digest()
-    return hmac.compare_digest(tag, message.mac1)
 
 
 class Recipients:
@@ -76,12 +70,13 @@ class Recipients:
 
     def find(self, message: Handshake, destination: Endpoint) -> PeerId | None:
         """Whom it is for; None when that is no admitted peer."""
+        covered, mac1 = message.covered, message.mac1
         likely = self._hints.get(destination)
         known = None if likely is None else self._mac1_keys.get(likely)
-        if known is not None and _is_for(message, known):
+        if known and blake2s(covered, key=known, digest_size=_MAC1_BYTES).digest() == mac1:
             return likely
         for name, mac1_key in self._mac1_keys.items():
-            if _is_for(message, mac1_key):
+            if blake2s(covered, key=mac1_key, digest_size=_MAC1_BYTES).digest() == mac1:
                 self.hint(destination, name)
                 return name
         return None

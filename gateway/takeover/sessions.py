@@ -79,7 +79,7 @@ class Standing:
 
     sessions: dict[int, Session] = field(default_factory=dict)
     """By index."""
-    lost: set[int] = field(default_factory=set)
+    lost: frozenset[int] = frozenset()
     """Indices of ours that WireGuard has no keys for any more."""
     claim: Claim | None = None
     claimed_at: int = 0

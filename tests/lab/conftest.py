@@ -23,6 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_benches": 2,
         "test_fence": 2,
         "test_replacement": 2,
+        "test_takeover": 2,
         "test_rolling": 3,
         "test_down": 4,
     }
