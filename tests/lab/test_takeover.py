@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_client_goes_on_as_soon_as_its_flow_has_left_a_dead_gateway(
         sys.stderr.write(f"\ndetection {moved - killed:.1f} s, then {after - moved:.2f} s\n")
     assert after - moved <= WITHIN
     late = [at for at in answers if at > after]
-    gaps = [later - sooner for sooner, later in zip(late, late[1:], strict=False)]
+    gaps = [later - sooner for sooner, later in pairwise(late)]
     assert max(gaps) <= 1.0, "and it stays that way"
     assert lab.metrics(other)["gatepair_takeovers_total"] >= 1
     lab.both_healthy(but=gateway)

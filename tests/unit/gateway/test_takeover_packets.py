@@ -86,7 +86,8 @@ def test_a_good_hint_saves_trying_everybody(monkeypatch: pytest.MonkeyPatch) -> 
     blake2s = recipients.blake2s
 
     def counted(*words: Any, **more: Any) -> Any:
-        tried.append(words)
+        if "key" in more:
+            tried.append(words)
         return blake2s(*words, **more)
 
     monkeypatch.setattr(recipients, "blake2s", counted)
