@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab_driver import eventually
-from pings import Pings, served_by
+from lab_pings import LONGEST_GAP, Pings, served_by
 
 if TYPE_CHECKING:
     from lab_driver import LabDriver
-
-LONGEST_GAP = 1.0
-"""Seconds that a planned replacement may cost a client."""
 
 
 def gateways(lab: LabDriver, *words: str, check: bool = True, timeout: float = 300) -> str:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab_driver import ROOT
-from pings import Pings
-from test_drain import LONGEST_GAP
+from lab_pings import LONGEST_GAP, Pings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -317,6 +317,25 @@ def test_a_refresh_that_takes_too_long_goes_on_and_that_is_said(
     world.step()
 
 
+def test_one_that_does_not_drain_is_not_terminated(
+    gateways: Callable[..., Run], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = world.fleet.ids
+    world.deaf = True
+    real = draining.await_drained
+    monkeypatch.setattr(replacing, "await_drained", lambda *args, **_: real(*args, timeout=0.1))
+    run = gateways("replace", one)
+    assert run.status == 1
+    assert f"{one} has not drained: is serving" in run.stderr
+    assert "one gateway more than it should" in run.stderr
+    assert one in world.fleet.ids
+    assert world.ordered == []
+    assert len(world.fleet.ids) == 3
+    world.fleet.cloud.client("autoscaling").set_desired_capacity(
+        AutoScalingGroupName=GROUP, DesiredCapacity=2
+    )
+
+
 def test_ctrl_c_while_one_is_replaced_takes_the_order_back_and_says_what_is_left(
     gateways: Callable[..., Run], world: World
 ) -> None:

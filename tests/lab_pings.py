@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 EVERY = 0.1
 """Seconds."""
 
+LONGEST_GAP = 1.0
+"""Seconds that a planned replacement may cost a client."""
+
 
 class Pings:
     """Pings of one client through its tunnel, from `with` to its end."""
