@@ -32,9 +32,8 @@ key = GatewayKey("gateway-key", GatewayKeyArgs(protect=chosen.protect, tags=tags
 balancer = LoadBalancer(
     "load-balancer", LoadBalancerArgs(settings=chosen, network=network, tags=tags), here
 )
-registry = PeerRegistry(
-    "peer-registry", PeerRegistryArgs(settings=chosen, balancer=balancer, tags=tags), here
-)
+told = PeerRegistryArgs(settings=chosen, balancer=balancer, tags=tags)
+registry = PeerRegistry("peer-registry", told, here)
 store = ArtifactStore(
     "artifact", ArtifactStoreArgs(root=root, protect=chosen.protect, tags=tags), here
 )

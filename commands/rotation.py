@@ -96,7 +96,8 @@ def look(stack: Stack, *, days: float, everybody: bool = False) -> Situation:
 
     head = stack.registry.head()
     control, now = control_of(stack, head), time()
-    members = tuple(member for member in stack.fleet.group().members if not member.gone)
+    # One that lost its power may stand in the group for as long as its hook lasts
+    members = tuple(member for member in stack.fleet.group().members if not member.leaving)
     arns = {stack.environment.instance_arn(one.instance_id): one.instance_id for one in members}
     records = stack.fleet.records(members)
     overlap = len(control.key_generations) > 1

@@ -34,6 +34,11 @@ class Member:
         """Whether it can serve nobody any more."""
         return self.lifecycle.startswith(GONE)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is gone or on its way: clients that it still has come to the others."""
+        return self.gone or self.lifecycle.startswith("Terminating")
+
 
 @dataclass(frozen=True)
 class Awaited:

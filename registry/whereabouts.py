@@ -86,7 +86,7 @@ def untold(
     wanted = control.key_generations
     found: dict[str, str] = {}
     for member in members:
-        if member.gone:
+        if member.leaving:
             continue
         record, said = records.get(member.instance_id), sessions.get(member.instance_id)
         if record is None:

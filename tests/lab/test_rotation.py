@@ -198,7 +198,7 @@ def test_a_burnt_generation_does_not_come_back(
     lab: LabDriver, deploy: Callable[[list[int]], str]
 ) -> None:
     deploy([2])
-    lab.script("keys", "--stack", "lab", "wait", "--timeout", "60")
+    lab.script("keys", "--stack", "lab", "wait", "--timeout", "40")
     table, key = lab.stack.table, {"TableName": lab.stack.table, "Key": CONTROL_KEY}
     control = lab.dynamodb.get_item(**key)["Item"]
     try:

@@ -13,6 +13,7 @@ from fake_registry import CONTROL, SERVER_KEY, TABLE, key_of
 
 from commands import burning, rotation
 from commands.keys import main
+from registry.membership import Fleet, Group
 from registry.sessions import Sessions, Use
 
 if TYPE_CHECKING:
@@ -215,6 +216,28 @@ def test_after_the_old_key_was_retired_wait_sees_every_gateway_drop_it(
     run = keys("wait")
     assert run.status == 0
     assert run.stdout.startswith("2 gateways serve server key 2 and no other after ")
+
+
+def test_a_gateway_that_is_being_terminated_is_not_waited_for(
+    keys: Callable[..., Run], overlap: FakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = overlap.ids
+    overlap.says(other, keys={1: SERVER_KEY})
+    group = Fleet.group
+    leaving = {other: "Terminating:Wait"}
+
+    def stuck(fleet: Fleet) -> Group:
+        found = group(fleet)
+        members = (
+            replace(member, lifecycle=leaving.get(member.instance_id, member.lifecycle))
+            for member in found.members
+        )
+        return replace(found, members=tuple(members))
+
+    monkeypatch.setattr(Fleet, "group", stuck)
+    assert keys("wait", "--timeout", "1").status == 0
+    found = keys("status", "--json").json
+    assert [gateway["id"] for gateway in found["gateways"]] == [one]
 
 
 @pytest.mark.parametrize(

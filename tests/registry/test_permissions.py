@@ -12,7 +12,7 @@ from fake_registry import STACK, TABLE, key_of
 from iam_judge import Asked, allowing
 from permissions import REGION, Recorder, arn, on_items
 
-from commands import gateways, peers
+from commands import gateways, keys, peers
 from components.operator_policies import Scope, documents
 from registry import waiting
 
@@ -45,12 +45,12 @@ ROLES = {
         "apply": PEER_ADMIN,
     },
     gateways: {"list": VIEWER, "wait": VIEWER, "fence": GATEWAY_ADMIN},
+    keys: {"status": VIEWER, "wait": VIEWER, "burn": GATEWAY_ADMIN},
 }
 """Who runs which command."""
 
 ORDERS = {
     ("dynamodb:PutItem", "command"),
-    ("dynamodb:UpdateItem", "command"),
     ("autoscaling:StartInstanceRefresh", ""),
     ("autoscaling:DescribeInstanceRefreshes", ""),
 }
@@ -119,6 +119,8 @@ def read_all(call: Command, directory: Path) -> set[tuple[Any, str]]:
         (peers, "audit"),
         (peers, "audit", "alice"),
         (gateways, "list"),
+        (keys, "status"),
+        (keys, "wait"),
     ]
     for program, *argv in called:
         assert call(program, *argv).status == 0
@@ -216,14 +218,18 @@ def test_a_gateway_admin_needs_exactly_what_the_policy_allows(
     policies: Policies, recorder: Recorder, call: Command, tmp_path: Path, fleet: FakeFleet
 ) -> None:
     fleet.fake.add("alice", 1)
+    fleet.fake.registry.publish_server_key(2, key_of(2), "i-1")
     one, other = fleet.ids
     with recorder.listening() as asked:
         called = read_all(call, tmp_path)
+        assert call(keys, "burn", "2").status == 0
         assert call(gateways, "fence", one, "--force", "--no-wait").status == 0
     put_a_rule_into_the_fence(fleet.cloud)
     with recorder.listening():
         assert call(gateways, "fence", other, "--force").status == 0
-    assert called | {(gateways, "fence")} == commands(VIEWER) | commands(GATEWAY_ADMIN)
+    assert called | {(gateways, "fence"), (keys, "burn")} == commands(VIEWER) | commands(
+        GATEWAY_ADMIN
+    )
     assert denied(policies[GATEWAY_ADMIN], asked) == []
     assert needed(asked) | ORDERS == granted(policies[GATEWAY_ADMIN])
 

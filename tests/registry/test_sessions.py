@@ -149,7 +149,10 @@ def test_a_gateway_that_leaves_it_open_is_named(
     said: GatewayRecord | None, sessions: Sessions | None, why: str
 ) -> None:
     found = untold(
-        [Member("i-1"), Member("i-2", lifecycle="Terminated")],
+        [
+            Member("i-1"),
+            *(Member(f"i-{n}", lifecycle=n) for n in ("Terminated", "Terminating:Wait")),
+        ],
         BOTH,
         {"i-1": said} if said else {},
         {"i-1": sessions} if sessions else {},
