@@ -159,7 +159,8 @@ def command(instance_id: str, nic: Nic, base: Path, directory: Path) -> list[str
     return [
         *("qemu-system-x86_64", "-name", instance_id),
         *("-machine", "q35,sata=off,smbus=off,usb=off", "-accel", "tcg"),
-        *("-cpu", "max", "-smp", "1", "-m", str(MEMORY)),
+        # Not `max`: for all that it can do udev would load modules, of AES to virtualisation
+        *("-cpu", "Nehalem", "-smp", "1", "-m", str(MEMORY)),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *("-rtc", "base=utc,clock=host", "-smbios", smbios),
         *("-kernel", str(base / disk.KERNEL), "-initrd", str(base / disk.INITRD)),
