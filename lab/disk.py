@@ -37,8 +37,9 @@ def pack(tree: Path) -> None:
 
 
 RECIPE = image.Recipe(
-    # No wireguard-go: what carries wg0 here can only be the kernel
-    packages=(*image.PACKAGES, "linux-image-cloud-amd64", "qemu-guest-agent"),
+    # No wireguard-go: what carries wg0 here can only be the kernel. e2fsprogs: cloud-init wants to
+    # make the root file system as large as the disk.
+    packages=(*image.PACKAGES, "e2fsprogs", "linux-image-cloud-amd64", "qemu-guest-agent"),
     masked=(
         *image.TIMERS,
         # Nobody sits there, and each costs an emulated machine seconds

@@ -32,6 +32,8 @@ def test_each_gateway_boots_debians_cloud_kernel_from_its_unmodified_user_data(
             InstanceId=gateway, Attribute="userData"
         )["UserData"]["Value"]
         assert got == hashlib.sha256(base64.b64decode(given)).hexdigest()
+        failed = lab.on(gateway, "systemctl", "--failed", "--no-legend", "--plain").stdout
+        assert failed == "", "every unit of the machine has started"
 
 
 def test_wireguard_and_the_packet_filter_are_the_kernels(lab: LabDriver) -> None:
