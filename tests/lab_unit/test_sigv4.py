@@ -129,3 +129,20 @@ def test_midnight_is_no_border() -> None:
     before = datetime(2026, 11, 22, 23, 59, 0, tzinfo=UTC)
     incoming = signed(at=before)
     assert checked(incoming, now=before + timedelta(minutes=2)) == KEY
+
+
+@pytest.mark.parametrize("names", [["x-amz-date"], ["host"], ["content-type", "x-amz-date"]])
+def test_a_good_signature_over_too_few_headers_is_none(names: list[str]) -> None:
+    """Who leaves out host or date could have the request sent elsewhere, or later."""
+
+    def over(names: list[str]) -> Incoming:
+        signature = sigv4._signature(good, KEY, names, stamp, "eu-west-1")
+        scope = f"{KEY.id}/{stamp[:8]}/eu-west-1/lambda/aws4_request"
+        text = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={';'.join(names)}"
+        return changed(good, "Authorization", f"{text}, Signature={signature}")
+
+    good = signed()
+    stamp = good.one("x-amz-date")
+    assert checked(over(["host", "x-amz-date"])) == KEY
+    with pytest.raises(Forbidden, match="not signed"):
+        checked(over(names))
