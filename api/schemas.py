@@ -89,6 +89,7 @@ SCHEMAS: Mapping[str, Schema] = {
         applied=_maybe(NUMBER),
         keys={"type": "object", "additionalProperties": TEXT},
         version=_maybe(TEXT),
+        state=_maybe(TEXT),
         faults=_list(TEXT),
         updated=_maybe(TEXT),
     ),

@@ -217,14 +217,19 @@ def ordering(scope: Scope) -> list[dict[str, Any]]:
     return [
         writes(
             "GiveOrders",
-            ["dynamodb:PutItem", "dynamodb:UpdateItem"],
+            ["dynamodb:UpdateItem"],
             scope.table_arn,
             ["command"],
         ),
         {
             "Sid": "ReplaceGateways",
             "Effect": "Allow",
-            "Action": "autoscaling:StartInstanceRefresh",
+            "Action": [
+                "autoscaling:CancelInstanceRefresh",
+                "autoscaling:SetDesiredCapacity",
+                "autoscaling:StartInstanceRefresh",
+                "autoscaling:TerminateInstanceInAutoScalingGroup",
+            ],
             "Resource": scope.group_arn,
         },
         {

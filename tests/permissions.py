@@ -28,6 +28,7 @@ PARTS = {
 
 EVERYWHERE = {
     ("autoscaling", "DescribeAutoScalingGroups"): "autoscaling",
+    ("autoscaling", "DescribeInstanceRefreshes"): "autoscaling",
     ("ec2", "DescribeInstances"): "ec2",
     ("ec2", "DescribeSecurityGroups"): "ec2",
     ("elbv2", "DescribeTargetHealth"): "elasticloadbalancing",
@@ -41,6 +42,11 @@ FREE = {("sts", "GetCallerIdentity")}
 def arn(service: str, resource: str) -> str:
     """Of something in the fake account."""
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
+def group_arn(name: str) -> str:
+    """Of an Auto Scaling group in the fake account."""
+    return arn("autoscaling", f"autoScalingGroup:uuid:autoScalingGroupName/{name}")
 
 
 class Recorder:
@@ -63,14 +69,20 @@ class Recorder:
             for one in events:
                 one.unregister("provide-client-params", unique_id="permissions")
 
+    @contextmanager
+    def aside(self) -> Generator[None]:
+        """What is asked in the block is not the command's."""
+        before, self._looking = self._looking, True
+        try:
+            yield
+        finally:
+            self._looking = before
+
     def _note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         if self._looking:
             return
-        self._looking = True  # what is asked here to find out tags is not the command's
-        try:
+        with self.aside():  # to find out tags more is asked
             self.asked += self._needed(model.service_model.service_name, model.name, params)
-        finally:
-            self._looking = False
 
     def _needed(self, service: str, operation: str, params: Mapping[str, Any]) -> list[Asked]:
         if (service, operation) in FREE:
@@ -82,9 +94,21 @@ class Recorder:
             return [Asked("ssm:GetParameter", arn("ssm", f"parameter/{name}"))]
         if service == "dynamodb":
             return items(operation, params)
+        if service == "autoscaling":
+            return [Asked(f"autoscaling:{operation}", self._group(params))]
         if service == "ec2":
             return self._of_ec2(operation, params)
         raise AssertionError(f"{service} {operation}: say here which permission it needs")
+
+    def _group(self, params: Mapping[str, Any]) -> str:
+        """Of the group that a request is about, or that its instance belongs to."""
+        client = self._cloud.client("autoscaling")
+        name = params.get("AutoScalingGroupName")
+        if name is None:
+            ids = [params["InstanceId"]]
+            (own,) = client.describe_auto_scaling_instances(InstanceIds=ids)["AutoScalingInstances"]
+            name = own["AutoScalingGroupName"]
+        return group_arn(name)
 
     def _of_ec2(self, operation: str, params: Mapping[str, Any]) -> list[Asked]:
         match operation:

@@ -137,10 +137,15 @@ def test_a_gateway_admin_may_do_exactly_this() -> None:
             "Resource": f"{EC2}instance/*",
             "Condition": {"StringEquals": OWN},
         },
-        writes(["dynamodb:PutItem", "dynamodb:UpdateItem"], ["command"]),
+        writes(["dynamodb:UpdateItem"], ["command"]),
         {
             "Effect": "Allow",
-            "Action": "autoscaling:StartInstanceRefresh",
+            "Action": [
+                "autoscaling:CancelInstanceRefresh",
+                "autoscaling:SetDesiredCapacity",
+                "autoscaling:StartInstanceRefresh",
+                "autoscaling:TerminateInstanceInAutoScalingGroup",
+            ],
             "Resource": "arn:aws:mock:::gateways-group",
         },
         {

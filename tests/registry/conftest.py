@@ -7,16 +7,21 @@ moto's own transactions copy the table and lose concurrent writes; the lab's rep
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_fleet import FakeFleet, build, of_stack
+from fake_fleet import GROUP, FakeFleet, build, of_stack
 from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
+from fake_scaling import World
 from moto import mock_aws
 
+from commands import draining, replacing
+from commands import fleet as fleet_command
 from lab import dynamodb as lab_dynamodb
-from lab.overrides import interfaces
+from lab.overrides import autoscaling, interfaces
 from registry import environment as environments
+from registry.membership import Fleet
 from registry.operators import OperatorRegistry
 
 if TYPE_CHECKING:
@@ -81,3 +86,31 @@ def group(cloud: environments.Cloud) -> list[str]:
 def fleet(cloud: environments.Cloud, fake: Fake, group: list[str]) -> FakeFleet:
     """The stack's two gateways, of which none has said anything yet."""
     return of_stack(cloud, fake, group)
+
+
+@pytest.fixture
+def world(fleet: FakeFleet, cloud: environments.Cloud, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Gateways that obey, and are healthy unless told; no command sleeps."""
+    autoscaling.install(partial(monkeypatch.setattr, raising=False))
+    scaling = cloud.client("autoscaling")
+    policy = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150}
+    scaling.update_auto_scaling_group(
+        AutoScalingGroupName=GROUP,
+        DesiredCapacity=2,
+        InstanceMaintenancePolicy=policy,
+        DefaultInstanceWarmup=60,
+    )
+    made = World(fleet)
+    made.step()
+
+    def health(of: Fleet) -> dict[str, tuple[str, ...]]:
+        return {
+            member.instance_id: ("unhealthy" if member.instance_id in made.ill else "healthy",) * 2
+            for member in of.group().members
+        }
+
+    monkeypatch.setattr(Fleet, "health", health)
+    for module in (draining, replacing, fleet_command):
+        monkeypatch.setattr(module, "PAUSE", 0.0)
+    monkeypatch.setattr(draining.time, "sleep", made.step)
+    return made

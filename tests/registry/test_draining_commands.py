@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,83 +11,18 @@ from command import Run
 from fake_fleet import GROUP
 
 from commands import draining, replacing
-from commands import fleet as fleet_command
 from commands.gateways import main
-from lab.overrides import autoscaling
-from registry.items import DRAINED, DRAINING, SERVING, Command, DrainOrder
+from registry import situation as situations
+from registry.items import DRAINED, SERVING, Command, DrainOrder
 from registry.membership import Fleet
-from registry.orders import Orders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fake_fleet import FakeFleet
     from fake_registry import Fake
+    from fake_scaling import World
 
     from registry.environment import Cloud
-
-DELAY = 300
-"""Seconds until the fake's time is up for everything: warmups, too."""
-
-
-class World:
-    """The gateways' side: with each look of a command it goes a step on."""
-
-    def __init__(self, fleet: FakeFleet) -> None:
-        self.fleet, self.ill = fleet, set[str]()
-        self.deaf, self.interrupt_at, self.looks = False, -1, 0
-        self.now = time.monotonic()
-        self.orders = Orders(fleet.fake.client, fleet.environment.table)
-        self.seen: list[set[str]] = []
-        """Which gateways were in service at each step."""
-
-    def step(self, _seconds: float = 0) -> None:
-        """Orders are obeyed, one word a step; waits and warmups end."""
-        self.looks += 1
-        if self.looks == self.interrupt_at:
-            raise KeyboardInterrupt
-        self.now += DELAY
-        autoscaling.expire(self.now)
-        drains = self.orders.read().drain
-        members = self.fleet.fleet.group().members
-        self.seen.append({one.instance_id for one in members if one.lifecycle == "InService"})
-        for name in self.fleet.ids:
-            was = self.fleet.sent.get(name)
-            word = SERVING
-            if name in drains and not self.deaf:
-                word = DRAINED if was is not None and was.state == DRAINING else DRAINING
-            self.fleet.says(name, state=word)
-
-    @property
-    def ordered(self) -> list[str]:
-        return list(self.orders.read().drain)
-
-
-@pytest.fixture
-def world(fleet: FakeFleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> World:
-    autoscaling.install(partial(monkeypatch.setattr, raising=False))
-    scaling = cloud.client("autoscaling")
-    policy = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150}
-    scaling.update_auto_scaling_group(
-        AutoScalingGroupName=GROUP,
-        DesiredCapacity=2,
-        InstanceMaintenancePolicy=policy,
-        DefaultInstanceWarmup=60,
-    )
-    made = World(fleet)
-    made.step()
-
-    def health(of: Fleet) -> dict[str, tuple[str, ...]]:
-        return {
-            member.instance_id: ("unhealthy" if member.instance_id in made.ill else "healthy",) * 2
-            for member in of.group().members
-        }
-
-    monkeypatch.setattr(Fleet, "health", health)
-    for module in (draining, replacing, fleet_command):
-        monkeypatch.setattr(module, "PAUSE", 0.0)
-    monkeypatch.setattr(draining.time, "sleep", made.step)
-    return made
 
 
 @pytest.fixture
@@ -156,7 +90,7 @@ def test_of_two_drains_at_the_same_moment_one_is_refused(
     gateways: Callable[..., Run], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = world.fleet.ids
-    real = fleet_command.look
+    real = situations.look
 
     def look(stack: Any) -> Any:
         situation = real(stack)
@@ -164,7 +98,7 @@ def test_of_two_drains_at_the_same_moment_one_is_refused(
         world.orders.change(lambda _: Command({other: order}))
         return situation
 
-    monkeypatch.setattr(fleet_command, "look", look)
+    monkeypatch.setattr(situations, "look", look)
     run = gateways("drain", one)
     assert run.status == 2
     assert "not draining" in run.stderr

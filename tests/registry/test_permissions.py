@@ -10,9 +10,9 @@ from command import Run
 from fake_fleet import GROUP
 from fake_registry import STACK, TABLE, key_of
 from iam_judge import Asked, allowing
-from permissions import REGION, Recorder, arn, on_items
+from permissions import REGION, Recorder, arn, group_arn, on_items
 
-from commands import gateways, keys, peers
+from commands import draining, gateways, keys, peers
 from components.operator_policies import Scope, documents
 from registry import waiting
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fake_fleet import FakeFleet
     from fake_registry import Fake
+    from fake_scaling import World
 
     from registry.environment import Cloud
 
@@ -44,17 +45,26 @@ ROLES = {
         "revoke": PEER_ADMIN,
         "apply": PEER_ADMIN,
     },
-    gateways: {"list": VIEWER, "wait": VIEWER, "fence": GATEWAY_ADMIN},
+    gateways: {
+        "list": VIEWER,
+        "wait": VIEWER,
+        "drain": GATEWAY_ADMIN,
+        "replace": GATEWAY_ADMIN,
+        "fence": GATEWAY_ADMIN,
+    },
     keys: {"status": VIEWER, "wait": VIEWER, "burn": GATEWAY_ADMIN},
 }
 """Who runs which command."""
 
-ORDERS = {
-    ("dynamodb:PutItem", "command"),
-    ("autoscaling:StartInstanceRefresh", ""),
+RENEWING = {
+    ("dynamodb:UpdateItem", "command"),
+    ("autoscaling:CancelInstanceRefresh", ""),
     ("autoscaling:DescribeInstanceRefreshes", ""),
+    ("autoscaling:SetDesiredCapacity", ""),
+    ("autoscaling:StartInstanceRefresh", ""),
+    ("autoscaling:TerminateInstanceInAutoScalingGroup", ""),
 }
-"""What a gateway-admin may do by hand, until there is a command for it."""
+"""What it takes to drain and to replace gateways, beside what a viewer may."""
 
 
 @pytest.fixture
@@ -76,7 +86,7 @@ def policies(cloud: Cloud, fleet: FakeFleet) -> Policies:
             region=REGION,
             vpc_id=instances[0]["VpcId"],
             table_arn=arn("dynamodb", f"table/{TABLE}"),
-            group_arn=arn("autoscaling", f"autoScalingGroup:uuid:autoScalingGroupName/{GROUP}"),
+            group_arn=group_arn(GROUP),
             tags=TAGS,
         )
     )
@@ -227,11 +237,42 @@ def test_a_gateway_admin_needs_exactly_what_the_policy_allows(
     put_a_rule_into_the_fence(fleet.cloud)
     with recorder.listening():
         assert call(gateways, "fence", other, "--force").status == 0
-    assert called | {(gateways, "fence"), (keys, "burn")} == commands(VIEWER) | commands(
+    assert called | {(gateways, "fence"), (keys, "burn")} | RENEWED == commands(VIEWER) | commands(
         GATEWAY_ADMIN
     )
     assert denied(policies[GATEWAY_ADMIN], asked) == []
-    assert needed(asked) | ORDERS == granted(policies[GATEWAY_ADMIN])
+    assert needed(asked) | RENEWING == granted(policies[GATEWAY_ADMIN])
+
+
+RENEWED = {(gateways, "drain"), (gateways, "replace")}
+
+
+def test_a_gateway_admin_drains_and_replaces_with_no_more(
+    policies: Policies,
+    recorder: Recorder,
+    call: Command,
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fleet = world.fleet
+    obey = world.step
+
+    def step(seconds: float) -> None:
+        with recorder.aside():
+            obey(seconds)
+
+    monkeypatch.setattr(draining.time, "sleep", step)
+    with recorder.listening() as asked:
+        assert call(gateways, "drain", fleet.ids[0]).status == 0
+        assert call(gateways, "drain", fleet.ids[0], "--withdraw").status == 0
+        assert call(gateways, "replace", fleet.ids[0]).status == 0
+        assert call(gateways, "replace").status == 0
+        world.interrupt_at = world.looks + 2
+        with pytest.raises(AssertionError, match="cancelled"):
+            call(gateways, "replace")
+    assert denied(policies[GATEWAY_ADMIN], asked) == []
+    reads = {item for item in needed(asked) if item in granted(policies[VIEWER])}
+    assert needed(asked) - reads == RENEWING
 
 
 def test_a_request_that_nobody_has_thought_of_fails(recorder: Recorder, cloud: Cloud) -> None:
@@ -310,7 +351,7 @@ def test_what_is_denied_is_denied_for_its_one_fault(policies: Policies) -> None:
         (admin, on_items("PutItem", TABLE, ["audit"], within=IN_ONE)),
         (admin, on_items("UpdateItem", TABLE, ["generation"], within=IN_ONE)),
         (admin, on_items("DeleteItem", TABLE, ["peer"], within=IN_ONE)),
-        (gateway_admin, on_items("PutItem", TABLE, ["command"])),
+        (gateway_admin, on_items("UpdateItem", TABLE, ["command"])),
         (gateway_admin, on("TerminateInstances", "instance/i-1", OWN)),
         (gateway_admin, on("ModifyNetworkInterfaceAttribute", "security-group/sg-1", FENCE)),
         (gateway_admin, on("RevokeSecurityGroupIngress", "security-group/sg-1", FENCE)),
