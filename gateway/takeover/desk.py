@@ -312,7 +312,8 @@ class Desk:
                 deeds += self._give_up(place, standing, attempt.first)
             elif elsewhere and any(standing.kept(self.me)):
                 deeds += self._give_up(place, standing, standing.unsettled)
-            else:
+            elif now - standing.latest > LIFETIME:
+                # not before: a session counts from the client's first packet, which may take long
                 self._settle(place)
         return deeds
 

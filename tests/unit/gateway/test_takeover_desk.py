@@ -125,6 +125,18 @@ def test_only_a_completed_handshake_is_a_claim() -> None:
     assert (desk.holding(), desk.unsettled) == ({PLACE}, frozenset())
 
 
+def test_a_client_may_take_its_time_with_its_first_packet() -> None:
+    desk = Desk("i-1")
+    desk.sent(session(3, "i-1"), NOW)
+    assert desk.undecided(NOW + 60_000) == []
+    assert desk.confirmed({PLACE: NOW // 1000 + 61}, NOW + 61_000) == [Tell(claim("i-1", NOW))]
+    desk = Desk("i-1")
+    desk.sent(session(3, "i-1"), NOW)
+    desk.expire(NOW + LIFETIME + 1)
+    assert desk.undecided(NOW + LIFETIME + 1) == []
+    assert (desk.unsettled, desk._standings) == (frozenset(), {})
+
+
 def test_the_kernels_clock_may_be_a_little_behind() -> None:
     desk = Desk("i-1")
     desk.sent(session(3, "i-1", NOW + 20), NOW + 20)
@@ -240,6 +252,14 @@ def test_sessions_of_an_interface_made_anew_may_be_resumed_here() -> None:
     assert desk.holding() == frozenset()
     assert [watch.index for watch in desk.watched(NOW)] == [7]
     assert desk.reported(0, 7, HOME, NOW + 3000) == [TakeOver(PLACE, HOME, again=True)]
+
+
+def test_an_owner_that_has_forgotten_the_keys_claims_again() -> None:
+    desk = owner()
+    desk.interface_made(0, NOW + 2000)
+    desk.sent(session(8, "i-1", NOW + 3000), NOW + 3000)
+    assert desk.unsettled == {PLACE}
+    assert desk.confirmed({PLACE: NOW // 1000 + 3}, NOW) == [Tell(claim("i-1", NOW + 3000))]
 
 
 def test_a_handshake_after_the_interface_was_made_is_of_use() -> None:
