@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from api.problems import Problem
 from effects import Refusal
 from registry import environment as environments
-from registry.operators import OperatorRegistry
-from registry.stack import Stack
+from registry.stack import opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from registry.environment import Cloud
     from registry.requests import Once
+    from registry.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ class Call:
             found = environments.find(self.place.stack, cloud)
         except Refusal as err:
             raise Problem(503, str(err)) from err
-        return Stack(
-            cloud, found, OperatorRegistry(cloud.client("dynamodb"), found.table, self.once)
-        )
+        return opened(cloud, found, self.once)
 
 
 def moment() -> datetime:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from registry import environment as environments
-from registry.operators import OperatorRegistry
-from registry.stack import Stack
+from registry.stack import Stack, opened
 
 
 def connect(name: str) -> Stack:
     """Find the stack. Raises `Refusal` when it is not there."""
     cloud = environments.session(name)
-    found = environments.find(name, cloud)
-    return Stack(cloud, found, OperatorRegistry(cloud.client("dynamodb"), found.table))
+    return opened(cloud, environments.find(name, cloud))

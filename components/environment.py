@@ -40,6 +40,7 @@ def document(args: EnvironmentArgs) -> dict[str, Any]:
         "stack": pulumi.get_stack(),
         "region": settings.region,
         "table": args.registry.table_name,
+        "archive": args.registry.archive.bucket,
         "secret_arn": args.key.secret_arn,
         "auto_scaling_group": args.gateways.auto_scaling_group,
         "load_balancer_arn": args.balancer.arn,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import dynamodb
 
+from components.audit_archive import AuditArchive, AuditArchiveArgs
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,7 +49,7 @@ def control_item(settings: Settings, balancer: LoadBalancer) -> dict[str, Any]:
 
 
 class PeerRegistry(pulumi.ComponentResource):
-    """One DynamoDB table with point-in-time recovery, and its `control` item.
+    """One DynamoDB table with point-in-time recovery, its `control` item, and its audit archive.
 
     Every other item is written by operators and gateways. A key rotation updates the `control` item
     and nothing else.
@@ -55,6 +57,8 @@ class PeerRegistry(pulumi.ComponentResource):
 
     table_name: pulumi.Output[str]
     table_arn: pulumi.Output[str]
+    archive: AuditArchive
+    """What operators write to it ahead of each change."""
 
     def __init__(
         self, name: str, args: PeerRegistryArgs, opts: pulumi.ResourceOptions | None = None
@@ -86,6 +90,9 @@ class PeerRegistry(pulumi.ComponentResource):
             opts=child,
         )
 
+        self.archive = AuditArchive(
+            f"{name}-archive", AuditArchiveArgs(protect=protect, tags=args.tags), child
+        )
         self.table_name = table.name
         self.table_arn = table.arn
         self.register_outputs({"table_name": self.table_name, "table_arn": self.table_arn})

@@ -63,6 +63,8 @@ class Environment:
     stack: str
     region: str
     table: str
+    archive: str
+    """Bucket with a copy of every audit item."""
     secret_arn: str
     auto_scaling_group: str
     load_balancer_arn: str
@@ -101,6 +103,7 @@ class Environment:
             stack=raw["stack"],
             region=raw["region"],
             table=raw["table"],
+            archive=raw["archive"],
             secret_arn=raw["secret_arn"],
             auto_scaling_group=raw["auto_scaling_group"],
             load_balancer_arn=raw["load_balancer_arn"],

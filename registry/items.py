@@ -7,7 +7,7 @@ can edit the table, and an item that is half understood must not decide who ente
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
@@ -441,6 +441,42 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Restoring:
+    """A restore that is under way: while the counter has this, the peers may be half restored.
+
+    Gateways keep what they have, operators change nothing, and every write of the restore is on the
+    condition that it is still the one.
+    """
+
+    token: str
+    """The restore's own, as every change has one."""
+    table: str
+    """Where the registry of `to` has been put."""
+    to: str
+    """ISO 8601, UTC: the moment that is restored."""
+    generation: int
+    """What the counter will be."""
+    epoch: str
+    """What the epoch will be."""
+
+    def to_attribute(self) -> Value:
+        """As the counter has it."""
+        return attribute(vars(self))
+
+    @classmethod
+    def from_item(cls, item: Item, key: str) -> Restoring:
+        """Parse the map; `key` names the counter."""
+        read = Reader(item, key)
+        return cls(
+            token=read.text("token"),
+            table=read.text("table"),
+            to=read.text("to"),
+            generation=read.number("generation"),
+            epoch=read.text("epoch"),
+        )
+
+
+@dataclass(frozen=True)
 class Head:
     """What a gateway polls: the counter, the control item and the operators' commands."""
 
@@ -451,6 +487,10 @@ class Head:
     control: Control | None
     """None when there is none, or when `unreadable` says why."""
     unreadable: tuple[Unreadable, ...] = ()
+    token: str = ""
+    """The last change's."""
+    restoring: Restoring | None = None
+    """A restore that is under way."""
     command: Command | None = field(default_factory=Command)
     """Empty when there is none; None when `unreadable` says why: what was known of it holds."""
 
@@ -462,7 +502,9 @@ class Head:
 
     def to_item(self) -> dict[str, Value]:
         """The counter's item."""
-        return {**GENERATION_KEY, **attributes({"value": self.generation, "epoch": self.epoch})}
+        restoring = {"restoring": self.restoring.to_attribute()} if self.restoring else {}
+        values = {"value": self.generation, "epoch": self.epoch, "token": self.token or None}
+        return {**GENERATION_KEY, **attributes(values), **restoring}
 
     @classmethod
     def from_items(
@@ -473,15 +515,19 @@ class Head:
         Raises `ItemError` for the counter; an unreadable control or command item is reported in
         the result, because peers can be changed and applied without it.
         """
-        value, epoch = 0, ""
+        head = cls(0, "", None)
         if generation is not None:
             read = Reader(generation)
-            value, epoch = read.number("value"), read.text("epoch")
+            value, epoch, restoring = read.number("value"), read.text("epoch"), None
             if not epoch:
                 raise read.fault("epoch is empty")
+            if read.has("restoring"):
+                restoring = Restoring.from_item(read.map("restoring"), read.key)
+            head = cls(value, epoch, None, (), read.text("token", ""), restoring)
         told, bad_control = _unless_unreadable(Control.from_item, control, None)
         ordered, bad_command = _unless_unreadable(Command.from_item, command, Command())
-        return cls(value, epoch, told, (*bad_control, *bad_command), ordered)
+        bad = (*bad_control, *bad_command)
+        return replace(head, control=told, command=ordered, unreadable=bad)
 
 
 def _unless_unreadable(

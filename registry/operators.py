@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from ipaddress import IPv4Address, IPv4Network
 
+    from registry.archive import Archive
     from registry.items import Control
     from registry.requests import Once
 
@@ -75,16 +76,17 @@ class Revocation:
 class OperatorRegistry(Registry):
     """What operators may do: all a `Registry` reads, and changes of peers.
 
-    `caller` is the ARN of an AWS identity, for the audit. `stage` is called before each try with
-    the peer as it will be written, and last with the one that is returned: what must exist before
-    the peer does is made there, and an exception from it stops the change. Every change raises
-    `Refusal` when it must not be, and what `transactions.commit` raises. With `once` a change is
-    noted with the request that asked for it, and raises `Repeated` if that was done before.
+    Each change has its record in `archive` before it is in the table. `caller` is the ARN of an AWS
+    identity, for the audit. `stage` is called before each try with the peer as it will be written,
+    and last with the one that is returned: what must exist before the peer does is made there, and
+    an exception from it stops the change. Every change raises `Refusal` when it must not be, and
+    what `transactions.commit` raises. With `once` a change is noted with the request that asked for
+    it, and raises `Repeated` if that was done before.
     """
 
-    def __init__(self, client: Any, table: str, once: Once | None = None) -> None:
+    def __init__(self, client: Any, table: str, archive: Archive, once: Once | None = None) -> None:
         super().__init__(client, table)
-        self._once = once
+        self.archive, self._once = archive, once
         self._admission = Admission(self._table)
 
     def add_peer(
@@ -230,7 +232,7 @@ class OperatorRegistry(Registry):
                 self._once.refuse_repeated(note, Head.from_items(counter, None).epoch)
             return plan(unsure)
 
-        return commit(self._table.client, once)
+        return commit(self._table.client, once, self._archive_ahead)
 
     def _admit(
         self,
@@ -297,6 +299,20 @@ class OperatorRegistry(Registry):
             raise _nobody(name)
         last = max(resting, key=lambda rest: rest.generation)
         return Revocation(name, last.address, last.generation, head.epoch, again=True)
+
+    def _archive_ahead(self, writes: Writes) -> None:
+        """Put the record of a change that is about to be written into the archive.
+
+        A table without a counter whose archive knows of changes was emptied. A first change there
+        would make every gateway take what is left for all there is, so it is refused.
+        """
+        if not writes.head.epoch and self.archive.used() and not self.head().epoch:
+            raise Refusal(
+                "registry",
+                "the table has no counter, but its archive has records: it was emptied",
+                "restore it with `peers restore --to TIME --from-archive`",
+            )
+        self.archive.write(writes.record)
 
     def _recorded(
         self, head: Head, change: Change, audit: Audit, *entries: Mapping[str, Any]

@@ -7,16 +7,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from effects import Refusal
+from registry.archive import Archive
 from registry.confirmation import reached
 from registry.errors import RegistryError
 from registry.membership import Fleet
+from registry.operators import OperatorRegistry
 from registry.orders import Orders
 from registry.refusals import Absent
 
 if TYPE_CHECKING:
     from registry.environment import Cloud, Environment
     from registry.items import Peer
-    from registry.operators import OperatorRegistry
+    from registry.requests import Once
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,10 @@ class Stack:
         if peer is None:
             raise Absent(f"peer {name}", "there is none of that name", "see `peers list`")
         return peer
+
+
+def opened(cloud: Cloud, environment: Environment, once: Once | None = None) -> Stack:
+    """The stack of this environment; `once` is the request that its changes are made for."""
+    archive = Archive(lambda: cloud.client("s3"), environment.archive)
+    client = cloud.client("dynamodb")
+    return Stack(cloud, environment, OperatorRegistry(client, environment.table, archive, once))

@@ -17,10 +17,13 @@ from botocore.exceptions import ClientError, HTTPClientError
 
 from effects import Refusal
 from registry.errors import RegistryError
-from registry.items import GENERATION_KEY, Audit, Change, Head, Item, attribute
+from registry.items import GENERATION_KEY, Head, attribute
+from registry.records import Record, retired_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from registry.items import Audit, Change, Item, Restoring
 
 T = TypeVar("T")
 
@@ -73,10 +76,24 @@ class Unconfirmed(RegistryError):  # noqa: N818 - it is an outcome: nobody knows
         super().__init__("registry: lost while the change was being written, which may have worked")
 
 
+class Restored(Refusal):
+    """A restore is under way: what would be written now could be lost, or undo it."""
+
+    def __init__(self, restoring: Restoring) -> None:
+        super().__init__(
+            "registry",
+            f"a restore to {restoring.to} is under way",
+            f"try again when it is done; if it was interrupted, `peers restore --to {restoring.to}`"
+            " goes on with it",
+        )
+
+
 @dataclass(frozen=True)
 class Writes:
-    """A change that has been planned on a head, with the entries of its transaction."""
+    """A change that has been planned on a head: its transaction, and its record."""
 
+    record: Record
+    """What the archive gets to know before the table does."""
     head: Head
     entries: tuple[Mapping[str, Any], ...]
 
@@ -108,21 +125,27 @@ def delete(table: str, key: Item) -> dict[str, Any]:
     }
 
 
-def raise_counter(table: str, head: Head) -> dict[str, Any]:
-    """Raise the counter by one from `head`, with whose epoch it must agree too."""
+def raise_counter(table: str, head: Head, epoch: str, token: str) -> dict[str, Any]:
+    """Raise the counter by one from `head`, with whose epoch it must agree, and no restore begun.
+
+    `epoch` is the first change's to set.
+    """
     if not head.epoch:
-        return put_new(table, Head(head.generation + 1, str(uuid.uuid4()), None).to_item())
+        return put_new(table, Head(head.generation + 1, epoch, None, token=token).to_item())
     return {
         "Update": {
             "TableName": table,
             "Key": GENERATION_KEY,
-            "UpdateExpression": "SET #value = :next",
-            "ConditionExpression": "#value = :now AND epoch = :epoch",
-            "ExpressionAttributeNames": {"#value": "value"},
+            "UpdateExpression": "SET #value = :next, #token = :token",
+            "ConditionExpression": (
+                "#value = :now AND epoch = :epoch AND attribute_not_exists(restoring)"
+            ),
+            "ExpressionAttributeNames": {"#value": "value", "#token": "token"},
             "ExpressionAttributeValues": {
                 ":now": attribute(head.generation),
                 ":next": attribute(head.generation + 1),
                 ":epoch": attribute(head.epoch),
+                ":token": attribute(token),
             },
         }
     }
@@ -131,21 +154,32 @@ def raise_counter(table: str, head: Head) -> dict[str, Any]:
 def recorded(
     table: str, head: Head, change: Change, audit: Audit, *entries: Mapping[str, Any]
 ) -> Writes:
-    """A change as it must always be written: counter, change, audit, and what it is about."""
-    number = head.generation + 1
+    """A change as it must always be written: counter, change, audit, and what it is about.
+
+    Raises `Restored` while a restore is under way.
+    """
+    if head.restoring is not None:
+        raise Restored(head.restoring)
+    number, epoch, token = head.generation + 1, head.epoch or str(uuid.uuid4()), str(uuid.uuid4())
+    audit = replace(audit, generation=number)
     always = (
-        raise_counter(table, head),
+        raise_counter(table, head, epoch, token),
         put_new(table, replace(change, generation=number).to_item()),
-        put_new(table, replace(audit, generation=number).to_item()),
+        put_new(table, audit.to_item()),
     )
-    return Writes(head, (*always, *entries))
+    record = Record(audit, token, head.token, epoch, retired_by(audit))
+    return Writes(record, head, (*always, *entries))
 
 
 def commit(
     client: Any,
     plan: Callable[[bool], tuple[T, Writes | None]],
+    ahead: Callable[[Writes], None],
 ) -> T:
     """Plan the change and write it, again and again until it is done; return the plan's result.
+
+    `ahead` is called with each try before it is written: what it puts elsewhere is there when the
+    change is, whatever happens in between.
 
     `plan(unsure)` reads the table and returns what the change results in and its writes, or None
     where there is nothing left to do; it raises `Refusal` where the change must not be. It is
@@ -159,17 +193,18 @@ def commit(
     while True:
         try:
             result, writes = plan(unsure)
+            if writes is None:
+                return result
+            ahead(writes)
         except Refusal:
             raise
         except BaseException as err:
             if unsure:
                 raise Unconfirmed from err
             raise
-        if writes is None:
-            return result
         try:
             client.transact_write_items(
-                TransactItems=list(writes.entries), ClientRequestToken=str(uuid.uuid4())
+                TransactItems=list(writes.entries), ClientRequestToken=writes.record.token
             )
         except HTTPClientError:
             unsure = True

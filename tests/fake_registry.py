@@ -8,15 +8,16 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from registry.items import Control
-from registry.operators import NewPeer
+from registry.operators import NewPeer, OperatorRegistry
 
 if TYPE_CHECKING:
+    from registry.archive import Archive
     from registry.items import Peer
-    from registry.operators import OperatorRegistry
 
 POOL = IPv4Network("100.96.0.0/16")
 STACK = "dev"
 TABLE = "registry"
+BUCKET = "archive"
 CALLER = "arn:aws:iam::123456789012:user/operator"
 
 CONTROL = Control(
@@ -31,6 +32,7 @@ PARAMETER = {
     "stack": STACK,
     "region": "eu-west-1",
     "table": TABLE,
+    "archive": BUCKET,
     "secret_arn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gateway-key",
     "auto_scaling_group": "gateways",
     "load_balancer_arn": "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/x/1",
@@ -60,6 +62,16 @@ class Fake:
 
     client: Any
     registry: OperatorRegistry
+    s3: Any
+
+    @property
+    def archive(self) -> Archive:
+        """The copy of the audit items."""
+        return self.registry.archive
+
+    def with_client(self, client: Any) -> OperatorRegistry:
+        """The registry, by another client."""
+        return OperatorRegistry(client, TABLE, self.archive)
 
     def items(self, pk: str | None = None) -> list[dict[str, Any]]:
         """Everything in the table, or in one partition of it."""

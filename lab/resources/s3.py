@@ -38,7 +38,8 @@ def _create_bucket(context: Context, inputs: Properties) -> Made:
     where = {"LocationConstraint": context.region}
     # us-east-1 is the one region that must not be named
     more = {} if context.region == "us-east-1" else {"CreateBucketConfiguration": where}
-    _s3(context).create_bucket(Bucket=name, **more)
+    locked = given(inputs, ObjectLockEnabledForBucket="objectLockEnabled")
+    _s3(context).create_bucket(Bucket=name, **more, **locked)
     _tag_bucket(context, name, inputs)
     domain = f"{name}.s3.amazonaws.com"
     return name, {
@@ -162,6 +163,24 @@ def _put_bucket_policy(client: Any, inputs: Properties) -> None:
     client.put_bucket_policy(Bucket=inputs["bucket"], Policy=text)
 
 
+def _put_lock(client: Any, inputs: Properties) -> None:
+    """What `rule` says of objects that come without a retention of their own."""
+    default = given(inputs["rule"]["defaultRetention"], Mode="mode", Days="days", Years="years")
+    client.put_object_lock_configuration(
+        Bucket=inputs["bucket"],
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": default},
+        },
+    )
+
+
+def _remove_lock(client: Any, bucket: str) -> None:
+    client.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+    )
+
+
 def _put_lifecycle(client: Any, inputs: Properties) -> None:
     rules = []
     for rule in inputs["rules"]:
@@ -212,8 +231,8 @@ _BUCKET = Handler(
     create=_create_bucket,
     update=_update_bucket,
     delete=_delete_bucket,
-    properties=frozenset({"forceDestroy"}),
-    replaces=frozenset({"bucket"}),
+    properties=frozenset({"forceDestroy", "objectLockEnabled"}),
+    replaces=frozenset({"bucket", "objectLockEnabled"}),
     name=Name("bucket", limit=63),
     tagged=True,
     leftovers=_buckets,
@@ -264,6 +283,9 @@ HANDLERS = {
         _ENCRYPTION
     ),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _OWNERSHIP,
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": _setting(
+        frozenset({"rule"}), _put_lock, _remove_lock
+    ),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _LIFECYCLE,
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _setting(
         frozenset(_BLOCKS.values()),

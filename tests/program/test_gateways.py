@@ -181,6 +181,7 @@ def test_operators_find_the_whole_environment_in_one_parameter(mine: Recorder) -
         "stack": "mine",
         "region": "eu-central-1",
         "table": "peer-registry-table-name",
+        "archive": "peer-registry-archive-bucket-id",
         "secret_arn": "arn:aws:mock:::gateway-key-secret",
         "auto_scaling_group": "gateways-group-name",
         "load_balancer_arn": "arn:aws:mock:::load-balancer-nlb",

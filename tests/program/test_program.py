@@ -33,6 +33,8 @@ UNTAGGABLE = {
     "aws:ec2/routeTableAssociation:RouteTableAssociation",
     "aws:iam/rolePolicy:RolePolicy",
     "aws:lambda/functionUrl:FunctionUrl",
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration",
+    "aws:s3/bucketPolicy:BucketPolicy",
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
     "aws:s3/bucketVersioning:BucketVersioning",
@@ -77,6 +79,7 @@ def test_every_component_has_a_token_of_this_project(stack: str, plan: Recorder)
     tokens -= optional
     assert tokens == {
         "gatepair:artifact_store:ArtifactStore",
+        "gatepair:audit_archive:AuditArchive",
         "gatepair:environment:Environment",
         "gatepair:gateway_key:GatewayKey",
         "gatepair:gateway_role:GatewayRole",
@@ -132,10 +135,12 @@ def test_what_cannot_be_made_again_is_protected_where_the_stack_says_so(
 ) -> None:
     wanted = plans.config(stack)["gatepair:protect"] == "true"
     for d in plan.declared.values():
-        assert bool(d.request.protect) == (wanted and d.typ in KEPT), d.urn
+        kept = d.typ in KEPT or d.name == "peer-registry-archive-bucket"
+        assert bool(d.request.protect) == (wanted and kept), d.urn
     assert plan.one("dynamodb/table:Table").inputs["deletionProtectionEnabled"] is wanted
     assert plan.one("lb/loadBalancer:LoadBalancer").inputs["enableDeletionProtection"] is wanted
-    assert plan.one("s3/bucket:Bucket").inputs["forceDestroy"] is not wanted
+    buckets = plan.of("s3/bucket:Bucket")
+    assert [bucket.inputs["forceDestroy"] for bucket in buckets] == [not wanted] * 2
     days = plan.one("secretsmanager/secret:Secret").inputs["recoveryWindowInDays"]
     assert days == (30 if wanted else 0)
 

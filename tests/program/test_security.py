@@ -16,7 +16,6 @@ from recorder import SECRET_MARK
 if TYPE_CHECKING:
     from recorder import Declared, Recorder
 
-ENCRYPTION = "BucketServerSideEncryptionConfiguration"
 KEY_SHAPED = re.compile(
     r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?![A-Za-z0-9+/=])"
 )
@@ -195,25 +194,86 @@ def test_the_group_carries_the_tags_by_which_its_gateways_may_act_on_it(
     assert tags.items() >= condition.items()
 
 
-def test_the_artifact_is_private_encrypted_and_versioned(plan: Recorder) -> None:
-    block = plan.one("bucketPublicAccessBlock:BucketPublicAccessBlock").inputs
-    assert block == {
-        "bucket": "artifact-bucket-id",
+@pytest.mark.parametrize("bucket", ["artifact", "peer-registry-archive"])
+def test_every_bucket_is_private_encrypted_and_versioned(plan: Recorder, bucket: str) -> None:
+    assert plan.named(f"{bucket}-private").inputs == {
+        "bucket": f"{bucket}-bucket-id",
         "blockPublicAcls": True,
         "blockPublicPolicy": True,
         "ignorePublicAcls": True,
         "restrictPublicBuckets": True,
     }
-    encryption = plan.one(ENCRYPTION).inputs
-    assert encryption == {
-        "bucket": "artifact-bucket-id",
+    assert plan.named(f"{bucket}-encryption").inputs == {
+        "bucket": f"{bucket}-bucket-id",
         "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}],
     }
-    versioning = plan.one("bucketVersioning:BucketVersioning").inputs
-    assert versioning == {
-        "bucket": "artifact-bucket-id",
+    assert plan.named(f"{bucket}-versioning").inputs == {
+        "bucket": f"{bucket}-bucket-id",
         "versioningConfiguration": {"status": "Enabled"},
     }
+    assert len(plan.of("s3/bucket:Bucket")) == 2, "one that this does not know"
+
+
+def test_nobody_overwrites_or_deletes_a_record_of_the_archive(plan: Recorder) -> None:
+    said = plan.named("peer-registry-archive-policy").inputs
+    assert said["bucket"] == "peer-registry-archive-bucket-id"
+    arn = "arn:aws:mock:::peer-registry-archive-bucket"
+    assert json.loads(said["policy"]) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "NeverOverwritten",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:PutObject",
+                "Resource": f"{arn}/*",
+                "Condition": {
+                    "Null": {"s3:if-none-match": "true"},
+                    "Bool": {"s3:ObjectCreationOperation": "true"},
+                },
+            },
+            {
+                "Sid": "NeverDeleted",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": [
+                    "s3:BypassGovernanceRetention",
+                    "s3:DeleteObject",
+                    "s3:DeleteObjectVersion",
+                    "s3:PutLifecycleConfiguration",
+                    "s3:PutObjectLegalHold",
+                    "s3:PutObjectRetention",
+                ],
+                "Resource": [arn, f"{arn}/*"],
+            },
+            {
+                "Sid": "OnlyEncrypted",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [arn, f"{arn}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+        ],
+    }
+
+
+def test_records_are_locked_for_a_year_where_the_stack_is_protected(
+    plan: Recorder, stack: str
+) -> None:
+    assert plan.named("peer-registry-archive-bucket").inputs["objectLockEnabled"] is True
+    locks = [d.inputs for d in plan.of(":BucketObjectLockConfiguration")]
+    wanted = plans.config(stack)["gatepair:protect"] == "true"
+    assert (
+        locks
+        == [
+            {
+                "bucket": "peer-registry-archive-bucket-id",
+                "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 365}},
+            }
+        ]
+        * wanted
+    )
 
 
 def test_the_secret_is_made_empty_and_nothing_here_ever_fills_it(plan: Recorder) -> None:

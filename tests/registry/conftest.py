@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_fleet import GROUP, FakeFleet, build, of_stack
-from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
+from fake_registry import BUCKET, CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
 from fake_scaling import World
 from moto import mock_aws
 
@@ -21,13 +21,14 @@ from commands import fleet as fleet_command
 from lab import dynamodb as lab_dynamodb
 from lab.overrides import autoscaling, interfaces
 from registry import environment as environments
+from registry.archive import Archive
 from registry.membership import Fleet
 from registry.operators import OperatorRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3")
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,20 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
     cloud.client("ssm").put_parameter(
         Name=f"/gatepair/{STACK}", Type="String", Value=json.dumps(PARAMETER), Overwrite=True
     )
-    registry = OperatorRegistry(client, TABLE)
+    s3 = cloud.client("s3")
+    s3.create_bucket(
+        Bucket=BUCKET,
+        CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
+        ObjectLockEnabledForBucket=True,
+    )
+    registry = OperatorRegistry(client, TABLE, Archive(lambda: s3, BUCKET))
     registry.publish_server_key(1, SERVER_KEY, "i-1")
-    yield Fake(client, registry)
+    yield Fake(client, registry, s3)
     client.delete_table(TableName=TABLE)
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
+        for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            s3.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])
+    s3.delete_bucket(Bucket=BUCKET)
 
 
 @pytest.fixture(scope="module")

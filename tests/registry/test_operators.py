@@ -142,7 +142,7 @@ def test_a_revocation_called_again_is_the_one_that_was(fake: Fake) -> None:
 
 def test_a_revocation_whose_answer_was_lost_is_made_once(fake: Fake) -> None:
     fake.add("alice", 1)
-    registry = OperatorRegistry(Losing(fake.client), TABLE)
+    registry = fake.with_client(Losing(fake.client))
     assert registry.revoke_peer("alice", caller=CALLER).generation == 2
     assert fake.registry.head().generation == 2
     assert len(fake.items("audit")) == 2
@@ -245,7 +245,7 @@ def test_a_key_of_another_is_refused_and_nothing_is_written(fake: Fake, key: str
 
 def test_a_new_key_whose_answer_was_lost_is_registered_once(fake: Fake) -> None:
     fake.add("alice", 1)
-    registry = OperatorRegistry(Losing(fake.client), TABLE)
+    registry = fake.with_client(Losing(fake.client))
     assert rekey(registry, "alice", key_of(2)).generation == 2
     assert fake.registry.head().generation == 2
 

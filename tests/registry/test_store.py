@@ -12,7 +12,7 @@ from fake_registry import CALLER, CONTROL, POOL, SERVER_KEY, TABLE, Fake, key_of
 from effects import Refusal
 from registry import items, table
 from registry.items import Change, GatewayRecord, Head, ItemError, Unreadable
-from registry.operators import NewPeer, OperatorRegistry
+from registry.operators import NewPeer
 from registry.store import Registry
 from registry.table import Throttled
 
@@ -62,7 +62,8 @@ def test_a_first_peer_makes_generation_one_with_an_epoch(fake: Fake) -> None:
     assert head.generation == 1
     assert len(head.epoch) == 36
     fake.add("bob", 2)
-    assert fake.registry.head() == Head(2, head.epoch, CONTROL)
+    assert fake.registry.head() == Head(2, head.epoch, CONTROL, token=fake.registry.head().token)
+    assert fake.registry.head().token not in ("", head.token)
 
 
 def test_adding_a_peer_writes_its_six_items_and_no_others(fake: Fake) -> None:
@@ -146,7 +147,7 @@ def test_whoever_loses_a_race_for_the_name_is_told_it_is_taken(fake: Fake) -> No
         for key in rivals:
             fake.registry.add_peer(NewPeer("alice", key), pool=POOL, caller="rival")
 
-    registry = OperatorRegistry(Between(fake.client, "transact_write_items", rival), TABLE)
+    registry = fake.with_client(Between(fake.client, "transact_write_items", rival))
     with pytest.raises(Refusal, match="there is one of that name"):
         registry.add_peer(NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER)
     assert fake.registry.head().generation == 1
@@ -162,7 +163,7 @@ def test_a_lost_race_for_the_counter_alone_is_won_later(fake: Fake) -> None:
             fake.add(name, ord(name[1]))
 
     staged: list[Peer] = []
-    registry = OperatorRegistry(Between(fake.client, "transact_write_items", rival), TABLE)
+    registry = fake.with_client(Between(fake.client, "transact_write_items", rival))
     peer = registry.add_peer(
         NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=staged.append
     )
@@ -188,7 +189,7 @@ def test_a_change_whose_answer_was_lost_is_found_and_not_made_twice(fake: Fake) 
 
             return lossy
 
-    registry = OperatorRegistry(Lossy(fake.client, "", lambda _: None), TABLE)
+    registry = fake.with_client(Lossy(fake.client, "", lambda _: None))
     peer = registry.add_peer(NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER)
     assert peer == fake.registry.peer("alice")
     assert fake.registry.head().generation == 1
@@ -215,7 +216,7 @@ def test_a_change_that_lands_late_is_found_and_staged_as_it_landed(fake: Fake) -
             return slow
 
     staged: list[Peer] = []
-    registry = OperatorRegistry(Slow(fake.client, "", lambda _: None), TABLE)
+    registry = fake.with_client(Slow(fake.client, "", lambda _: None))
     peer = registry.add_peer(
         NewPeer("alice", key_of(1)), pool=POOL, caller=CALLER, stage=staged.append
     )

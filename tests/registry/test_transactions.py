@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import pytest
@@ -9,12 +10,22 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from effects import Refusal
 from registry import transactions
-from registry.items import Head
-from registry.transactions import Contended, Damaged, Unconfirmed, Writes, commit
+from registry.items import Audit, Head
+from registry.records import Record
+from registry.transactions import Contended, Damaged, Unconfirmed, Writes
 
 HEAD = Head(4, "epoch", None)
-WRITES = Writes(HEAD, ({"Put": {}},))
 LOST = ReadTimeoutError(endpoint_url="https://dynamodb")
+
+
+def writes() -> Writes:
+    """A change that has just been planned."""
+    audit = Audit(5, "2026-01-01T00:00:00Z", "add", "alice", "arn")
+    return Writes(Record(audit, token=str(uuid.uuid4())), HEAD, ({"Put": {}},))
+
+
+def commit(client: Any, plan: Any, ahead: Any = lambda _: None) -> Any:
+    return transactions.commit(client, plan, ahead)
 
 
 def refused(code: str) -> ClientError:
@@ -50,7 +61,7 @@ class Plans:
 
     def __call__(self, unsure: bool) -> tuple[str, Writes | None]:
         self.unsure.append(unsure)
-        return f"plan {len(self.unsure)}", WRITES
+        return f"plan {len(self.unsure)}", writes()
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +116,7 @@ def test_a_plan_that_finds_nothing_left_to_do_writes_nothing() -> None:
 
 def test_a_refusal_by_a_later_plan_ends_the_tries() -> None:
     client = Scripted(cancelled("ConditionalCheckFailed"))
-    answers = iter([("x", WRITES)])
+    answers = iter([("x", writes())])
 
     def plan(unsure: bool) -> tuple[str, Writes | None]:
         del unsure
@@ -151,7 +162,7 @@ def test_when_the_outcome_stays_unknown_the_error_says_that_it_is() -> None:
     def plan(unsure: bool) -> tuple[str, Writes | None]:
         if unsure:
             raise LOST
-        return "x", WRITES
+        return "x", writes()
 
     with pytest.raises(Unconfirmed):
         commit(Scripted(LOST), plan)
@@ -163,7 +174,7 @@ def test_an_interrupt_or_a_full_disk_after_a_lost_answer_leaves_the_outcome_open
         def plan(unsure: bool, cause: BaseException = cause) -> tuple[str, Writes | None]:
             if unsure:
                 raise cause
-            return "x", WRITES
+            return "x", writes()
 
         with pytest.raises(Unconfirmed):
             commit(Scripted(LOST), plan)
