@@ -1,8 +1,9 @@
 """What the lab's DynamoDB needs beyond moto: transactions that hold, and speed at 10,000 peers.
 
 moto copies the whole table for a transaction and puts the copy back when it fails, which takes
-seconds and loses what others wrote meanwhile. `install()` replaces that, and moto's slow reading
-(lab/dynamodb_items.py), by name and for one version of moto only (docs/adr/0002-lab-dynamodb.md):
+seconds and loses what others wrote meanwhile. `install()` replaces that, moto's slow reading
+(lab/dynamodb_items.py), and its restores, which know no time (lab/dynamodb_history.py), by name and
+for one version of moto only (docs/adr/0002-lab-dynamodb.md):
 
 * writes take one lock; a failed transaction undoes the items it touched and no others;
 * TransactWriteItems answers as AWS documents it: `ConditionalCheckFailed` and `TransactionConflict`
@@ -40,6 +41,7 @@ from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 
 from effects import Refusal
+from lab import dynamodb_history as history
 from lab import dynamodb_items as items
 from lab.dynamodb_items import LOCK
 
@@ -165,7 +167,7 @@ def transact_write_items(backend: DynamoDBBackend, transact_items: list[dict[str
     """All of it or nothing: conditions first, then changes; an accident undoes those made."""
     actions = _actions(transact_items)
     undo: list[Callable[[], None]] = []
-    with LOCK:
+    with LOCK, history.one_moment():
         reasons = [_reason(backend, request) for _, request in actions]
         if any(code for code, _, _ in reasons):
             raise TransactionCanceledException(reasons)
@@ -241,7 +243,9 @@ REPLACED: list[tuple[Any, str, Any]] = [
     (DynamoDBBackend, "transact_write_items", transact_write_items),
     (DynamoDBBackend, "update_item", items.update_item),
     (DynamoHandler, "transact_write_items", handle_transaction),
-    (Table, "__init__", items.new_table),
+    (DynamoDBBackend, "describe_continuous_backups", history.describe_continuous_backups),
+    (DynamoHandler, "restore_table_to_point_in_time", history.handle_restore),
+    (Table, "__init__", history.new_table),
     (Table, "query", items.query),
     (Table, "scan", items.scan),
     (responses, "DynamoResult", items.ItemResult),
@@ -259,7 +263,6 @@ WRAPPED: list[tuple[Any, str, Callable[[Callable], Callable]]] = [
             "describe_table",
             "create_backup",
             "restore_table_from_backup",
-            "restore_table_to_point_in_time",
         )
     ),
 ]

@@ -12,7 +12,6 @@ import bisect
 import copy
 import inspect
 import threading
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from moto.core.responses import ActionResult
@@ -37,7 +36,7 @@ READS = {"GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"}
 LOCK = threading.RLock()
 """Held by every write, and by every read while it picks up its items."""
 
-_update_item, _new_table = DynamoDBBackend.update_item, Table.__init__
+_update_item = DynamoDBBackend.update_item
 _query, _scan = Table.query, Table.scan
 
 
@@ -70,12 +69,10 @@ class Partition(dict):
         del self.order[self.before(key.cast_value)]
         return item
 
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Partition:
-        """For moto's backups. The items are shared, since nothing alters them."""
-        twin = Partition()
-        dict.update(twin, self)
-        twin.order = self.order.copy()
-        return twin
+    def take_over(self, other: Partition) -> None:
+        """Have the items of another one. They are shared, since nothing alters them."""
+        dict.update(self, other)
+        self.order = other.order.copy()
 
     def span(self, comparison: str | None, values: list[Any]) -> tuple[int, int]:
         """A key condition as positions in `order`: its first item, and the one after its last."""
@@ -95,12 +92,6 @@ class Partition(dict):
                 )
                 return self.before(prefix), end
         raise NotImplementedError(f"key condition {comparison}")
-
-
-def new_table(table: Table, *args: Any, **kwargs: Any) -> None:
-    _new_table(table, *args, **kwargs)
-    if table.range_key_attr:
-        table.items = defaultdict(Partition)
 
 
 def put_back(

@@ -8,7 +8,9 @@ import statistics
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from moto.dynamodb.models import dynamodb_backends
 
 from effects import Refusal
 from lab import dynamodb, dynamodb_items
+from lab import dynamodb_history as history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -498,7 +501,36 @@ def test_every_type_of_value_comes_back_as_it_went_in(client):
     assert got["Responses"] == [{"Item": whole}]
 
 
-def test_a_restored_table_is_a_copy_of_its_own(client):
+# ---- Point in time recovery ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def at(client: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A clock that is set by hand, for a table that can be restored."""
+    now = [1_800_000_000.0]
+    monkeypatch.setattr(history, "clock", lambda: now[0])
+    client.update_continuous_backups(
+        TableName=TABLE, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+    )
+    described = backend().get_table(TABLE).continuous_backups["PointInTimeRecoveryDescription"]
+    described["EarliestRestorableDateTime"] = now[0]
+
+    def set_to(seconds: float) -> datetime:
+        now[0] = 1_800_000_000.0 + seconds
+        return datetime.fromtimestamp(now[0], UTC)
+
+    return set_to
+
+
+def restored(client: Any, to: datetime, name: str = "restored") -> list[dict[str, Any]]:
+    client.restore_table_to_point_in_time(
+        SourceTableName=TABLE, TargetTableName=name, RestoreDateTime=to
+    )
+    return client.scan(TableName=name)["Items"]
+
+
+def test_a_restored_table_is_a_copy_of_its_own(client, at):
+    at(1)
     for name in ("bert", "anna"):
         client.put_item(TableName=TABLE, Item=item(name, 1))
     client.restore_table_to_point_in_time(
@@ -509,6 +541,81 @@ def test_a_restored_table_is_a_copy_of_its_own(client):
     found = client.scan(TableName="restored")["Items"]
     assert found == [item("anna", 1), item("bert", 1), item("dora", 1)]
     assert [read(client, n) for n in ("anna", "bert", "carl", "dora")] == [2, 1, 0, None]
+
+
+def test_a_restore_knows_what_was_put_changed_and_deleted_since(client, at):
+    at(1)
+    for name in ("anna", "bert", "carl"):
+        client.put_item(TableName=TABLE, Item=item(name, 1))
+    then = at(2)
+    at(3)
+    client.put_item(TableName=TABLE, Item=item("anna", 2))
+    client.update_item(
+        TableName=TABLE,
+        Key=key("bert"),
+        UpdateExpression="SET extra = :x",
+        ExpressionAttributeValues={":x": {"S": "x"}},
+    )
+    client.delete_item(TableName=TABLE, Key=key("carl"))
+    client.put_item(TableName=TABLE, Item=item("dora", 1))
+    client.transact_write_items(TransactItems=[count("anna", 2), count("emil", 0)])
+    assert restored(client, then) == [item("anna", 1), item("bert", 1), item("carl", 1)]
+    assert [read(client, n) for n in ("anna", "carl", "dora", "emil")] == [3, None, 1, 1]
+
+
+def test_each_second_can_be_restored_and_a_transaction_is_in_one_of_them(client, at):
+    moments = [at(second) for second in range(1, 6)]
+    ticking = iter(range(100))
+    for number, moment in enumerate(moments):
+        at(number + 1 + 0.9)
+        history.clock = lambda moment=moment: moment.timestamp() + 0.9 + next(ticking) * 0.05
+        client.transact_write_items(TransactItems=[count("anna", number), count("bert", number)])
+    at(10)
+    for number, moment in enumerate(moments):
+        found = {i["sk"]["S"]: i["value"]["N"] for i in restored(client, moment, f"t-{number}")}
+        assert len(set(found.values())) <= 1, "half a transaction"
+
+
+def test_what_a_failed_transaction_undid_is_in_no_restore(client, at):
+    at(1)
+    client.put_item(TableName=TABLE, Item=item("anna", 1))
+    at(2)
+    refused(client.transact_write_items, TransactItems=[put("bert"), put("anna")])
+    at(3)
+    assert restored(client, at(3)) == [item("anna", 1)]
+
+
+def test_a_table_is_restored_within_its_window_only(client, at, monkeypatch):
+    monkeypatch.setattr(history, "KEPT", 3)
+    backend().get_table(TABLE).items.notes.kept = deque(maxlen=3)
+    for second in range(1, 6):
+        at(second)
+        client.put_item(TableName=TABLE, Item=item("anna", second))
+    described = client.describe_continuous_backups(TableName=TABLE)
+    window = described["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+    assert window["EarliestRestorableDateTime"].timestamp() == at(2).timestamp()
+    assert window["LatestRestorableDateTime"].timestamp() == at(5).timestamp()
+    at(6)
+    for outside in (1_800_000_001, 1_800_000_007):
+        error = refused(
+            client.restore_table_to_point_in_time,
+            SourceTableName=TABLE,
+            TargetTableName="restored",
+            RestoreDateTime=outside,
+        )
+        assert code(error) == "InvalidRestoreTimeException"
+    assert client.list_tables()["TableNames"] == [TABLE], "nothing is left of a refused restore"
+    assert restored(client, datetime.fromtimestamp(1_800_000_002, UTC)) == [item("anna", 2)]
+
+
+def test_without_point_in_time_recovery_there_is_no_restore(client):
+    error = refused(
+        client.restore_table_to_point_in_time,
+        SourceTableName=TABLE,
+        TargetTableName="restored",
+        UseLatestRestorableTime=True,
+    )
+    assert code(error) == "PointInTimeRecoveryUnavailableException"
 
 
 # ---- Installing ----------------------------------------------------------------------------------
