@@ -72,6 +72,21 @@ come near it:
       allow: ["10.20.3.0/24:tcp/5432"]
 """
 
+RESTORE = """\
+Make the registry what it was at a past moment, less what was taken away since.
+
+Restores the table by point-in-time recovery into another one beside it (on AWS that takes many
+minutes), compares, and copies what differs into the live table, under a new epoch that makes every
+gateway read it anew. Sessions of peers that stay go on. Nothing that was taken away since comes
+back: revoked peers stay out, old keys stay refused, access that was shortened or narrowed stays so.
+Peers that were let in since are removed. With --plan nothing is changed, and the exit status is 3
+when there is something to do.
+
+What has happened since is read from the live table; with --from-archive from the copy outside it,
+for a table that was emptied or is damaged. After Ctrl-C or a failure call it again: until it has
+finished, gateways keep the peers they have, and no peer can be changed.
+"""
+
 APPLY_EPILOG = EPILOG.replace(
     "2 usage or refused input (nothing was changed)",
     "2 usage or refused\ninput (nothing was changed), 3 a plan that has changes",
@@ -103,9 +118,10 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
         ("config", "renewal", "show_config", CONFIG),
         ("audit", "views", "audit", AUDIT),
         ("apply", "application", "apply", APPLY),
+        ("restore", "restoring", "restore", RESTORE),
     ):
         brief = text.partition(".")[0].partition(":")[0].lower()
-        epilog = APPLY_EPILOG if name == "apply" else EPILOG
+        epilog = APPLY_EPILOG if name in ("apply", "restore") else EPILOG
         made[name] = commands.add_parser(name, help=brief, description=text, epilog=epilog, **shape)
         made[name].set_defaults(module=f"commands.{module}", function=function)
     for name in ("add", "revoke", "extend", "rotate", "show", "config"):
@@ -123,13 +139,14 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
     )
     for name in ("add", "rotate", "config"):
         _output_arguments(made[name])
-    for name in ("revoke", "rotate", "apply"):
+    for name in ("revoke", "rotate", "apply", "restore"):
         _waiting_arguments(made[name])
     _add_arguments(made["add"])
     made["extend"].add_argument(
         "--expires", metavar="WHEN", required=True, help="12h, 30d, 2w, a date in UTC, or never"
     )
     _apply_arguments(made["apply"])
+    _restore_arguments(made["restore"])
     return terminal.parsed(parser, argv, began)
 
 
@@ -185,6 +202,20 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
         type=percent,
         default=20,
         help="how much of all peers a file may remove without that; default 20",
+    )
+
+
+def _restore_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--to", metavar="TIME", required=True, help="to the second, such as 2027-01-31T12:00:00Z"
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="print what would be done; exit status 3 if anything"
+    )
+    parser.add_argument(
+        "--from-archive",
+        action="store_true",
+        help="read what has happened since from the archive, not from the live table",
     )
 
 

@@ -37,6 +37,10 @@ TAKEN_OVER_WITHIN = 10.0
 FULL_TRIES = 5
 
 
+class HeldError(ValueError):
+    """The registry must not be read now: it is half restored, or it was emptied."""
+
+
 class BusyError(ValueError):
     """The registry changed faster than it could be read in full; tried again."""
 
@@ -61,6 +65,7 @@ def read_in_full(
         found.clear()
         known = KnownPeers(head.epoch, head.generation, peers, len(bad))
         latest = registry.head()
+        refuse_half(latest, before)
         if latest.epoch == head.epoch:
             while known.generation < latest.generation:
                 step = advance(known, registry.changes_after(known.generation))
@@ -71,6 +76,18 @@ def read_in_full(
                 return known, tuple(bad)
         head = latest
     raise BusyError("the registry changes faster than it can be read in full")
+
+
+def refuse_half(head: Head, known: KnownPeers | None) -> None:
+    """Raise `HeldError` when what the table says is not who may enter.
+
+    That is so while a restore writes it, and when the counter is gone: no command deletes that, so
+    the table was emptied, and that nobody may enter is what nobody said.
+    """
+    if head.restoring is not None:
+        raise HeldError(f"a restore to {head.restoring.to} is under way; peers stay as they are")
+    if known is not None and known.epoch and not head.epoch:
+        raise HeldError("its counter is gone: restore it; peers stay as they are")
 
 
 class RegistryWatch:
@@ -93,6 +110,7 @@ class RegistryWatch:
         self._post(HeadSeen(head, self._now()))
         self._note(head.unreadable)
         state = self._board.status.state
+        refuse_half(head, state.known)
         known, due = state.known, self._now() - self._full_at >= FULL_EVERY
         if known is None or state.needs_full or head.epoch != known.epoch or due:
             self._read_in_full(head)

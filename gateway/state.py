@@ -111,11 +111,13 @@ def _without(mapping: Mapping, key: object) -> dict:
 
 def _head(state: State, message: HeadSeen) -> State:
     head = message.head
-    restored = state.known is not None and head.epoch != state.known.epoch
+    # without an epoch, or while it is restored, the counter says nothing about the peers
+    counts = bool(head.epoch) and head.restoring is None
+    restored = counts and state.known is not None and head.epoch != state.known.epoch
     state = replace(
         state,
         contact=message.at,
-        head_generation=head.generation,
+        head_generation=head.generation if counts else state.head_generation,
         needs_full=state.needs_full or restored,
         command=state.command if head.command is None else head.command,
     )

@@ -487,12 +487,12 @@ class Head:
     control: Control | None
     """None when there is none, or when `unreadable` says why."""
     unreadable: tuple[Unreadable, ...] = ()
+    command: Command | None = field(default_factory=Command)
+    """Empty when there is none; None when `unreadable` says why: what was known of it holds."""
     token: str = ""
     """The last change's."""
     restoring: Restoring | None = None
     """A restore that is under way."""
-    command: Command | None = field(default_factory=Command)
-    """Empty when there is none; None when `unreadable` says why: what was known of it holds."""
 
     @property
     def control_fault(self) -> str:
@@ -523,7 +523,8 @@ class Head:
                 raise read.fault("epoch is empty")
             if read.has("restoring"):
                 restoring = Restoring.from_item(read.map("restoring"), read.key)
-            head = cls(value, epoch, None, (), read.text("token", ""), restoring)
+            token = read.text("token", "")
+            head = cls(value, epoch, None, token=token, restoring=restoring)
         told, bad_control = _unless_unreadable(Control.from_item, control, None)
         ordered, bad_command = _unless_unreadable(Command.from_item, command, Command())
         bad = (*bad_control, *bad_command)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from effects import Refusal
 from registry import items, validation
 from registry.admission import Admission
 from registry.allow import canonical
 from registry.items import Audit, Change, Head, Peer, Resting
 from registry.refusals import Absent, Taken
 from registry.store import Registry, now
-from registry.transactions import Writes, commit, delete, put, put_new, recorded
+from registry.transactions import Writes, commit, delete, put, put_new, recorded, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -210,6 +211,12 @@ class OperatorRegistry(Registry):
         rest = Resting(revocation.address, revocation.name, revocation.generation)
         return self._admission.free(rest)
 
+    def free_addresses(self, generation: int) -> None:
+        """End the rest of all addresses up to a generation that every gateway has confirmed."""
+        for rest in self.resting():
+            if rest.generation <= generation:
+                self._admission.free(rest)
+
     def used_keys(self, public_keys: Iterable[str]) -> Mapping[str, str]:
         """Those of these keys that are or were somebody's, with whose; the gateways' own too."""
         keys = list(public_keys)
@@ -256,7 +263,7 @@ class OperatorRegistry(Registry):
                 *map(items.address_key, drawn),
             )
         )
-        head = Head.from_items(counter, control)
+        head = settled(Head.from_items(counter, control))
         if unsure and named is not None:
             there = Peer.from_item(named)
             if there.public_key == new.public_key:
@@ -280,7 +287,7 @@ class OperatorRegistry(Registry):
         counter, control, named = self._table.get(
             (items.GENERATION_KEY, items.CONTROL_KEY, items.peer_key(name))
         )
-        head = Head.from_items(counter, control)
+        head = settled(Head.from_items(counter, control))
         return head, None if named is None else Peer.from_item(named)
 
     def _rekey(self, peer: Peer, former: Peer, at: str) -> tuple[Mapping[str, Any], ...]:

@@ -125,6 +125,16 @@ def delete(table: str, key: Item) -> dict[str, Any]:
     }
 
 
+def settled(head: Head) -> Head:
+    """The head, unless a restore is under way: what else was read with it may be half restored.
+
+    Raises `Restored`.
+    """
+    if head.restoring is not None:
+        raise Restored(head.restoring)
+    return head
+
+
 def raise_counter(table: str, head: Head, epoch: str, token: str) -> dict[str, Any]:
     """Raise the counter by one from `head`, with whose epoch it must agree, and no restore begun.
 
@@ -154,12 +164,7 @@ def raise_counter(table: str, head: Head, epoch: str, token: str) -> dict[str, A
 def recorded(
     table: str, head: Head, change: Change, audit: Audit, *entries: Mapping[str, Any]
 ) -> Writes:
-    """A change as it must always be written: counter, change, audit, and what it is about.
-
-    Raises `Restored` while a restore is under way.
-    """
-    if head.restoring is not None:
-        raise Restored(head.restoring)
+    """A change as it must always be written: counter, change, audit, and what it is about."""
     number, epoch, token = head.generation + 1, head.epoch or str(uuid.uuid4()), str(uuid.uuid4())
     audit = replace(audit, generation=number)
     always = (

@@ -146,6 +146,21 @@ def end_of(text: str) -> int:
     return int(end.timestamp())
 
 
+def moment(text: str, now: datetime) -> datetime:
+    """A past moment, to the second, in UTC: `2027-01-31T12:00:00Z`, or with another zone."""
+    what, cure = f"moment {text!r}", "give one such as 2027-01-31T12:00:00Z"
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as err:
+        raise Refusal(what, "not a date with a time", cure) from err
+    if _DAY.fullmatch(text) or found.tzinfo is None:
+        raise Refusal(what, "no time of day, or no time zone", cure)
+    found = found.astimezone(UTC).replace(microsecond=0)
+    if found > now:
+        raise Refusal(what, "not in the past", cure)
+    return found
+
+
 def refuse_past(text: str, end: int, now: datetime) -> int:
     """`end` (epoch seconds) if it is after `now` and within ten years; `text` is how it was put."""
     what = f"expiry {text!r}"

@@ -27,12 +27,15 @@ from botocore.config import Config
 
 from effects import run
 from lab.netns import inside, within
+from registry.archive import Archive
 from registry.items import GENERATION_KEY, Change, Control, Head, peer_key
 from registry.operators import NewPeer, OperatorRegistry
 from registry.store import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+
+    from registry.records import Record
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -60,6 +63,13 @@ def ip(text: str) -> None:
     """Several `ip` commands, a line each."""
     for line in text.strip().splitlines():
         run(["ip", *line.split()])
+
+
+class Unarchived(Archive):
+    """Nothing here is ever restored."""
+
+    def write(self, record: Record) -> None:
+        """Nowhere."""
 
 
 @dataclass
@@ -210,9 +220,8 @@ class Bed:
         """Let a peer in; its tunnel address."""
         with self.aws("dynamodb") as dynamodb:
             new = NewPeer(name, public_key, allow=allow, expires=expires)
-            peer = OperatorRegistry(dynamodb, "registry").add_peer(
-                new, pool=pool, caller="arn:test"
-            )
+            registry = OperatorRegistry(dynamodb, "registry", Unarchived(lambda: None, ""))
+            peer = registry.add_peer(new, pool=pool, caller="arn:test")
         return str(peer.address)
 
     def change_peer(self, name: str, **changes: Any) -> int:

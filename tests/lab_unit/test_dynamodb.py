@@ -563,14 +563,14 @@ def test_a_restore_knows_what_was_put_changed_and_deleted_since(client, at):
     assert [read(client, n) for n in ("anna", "carl", "dora", "emil")] == [3, None, 1, 1]
 
 
-def test_each_second_can_be_restored_and_a_transaction_is_in_one_of_them(client, at):
+def test_each_second_can_be_restored_and_a_transaction_is_in_one_of_them(client, at, monkeypatch):
     moments = [at(second) for second in range(1, 6)]
     ticking = iter(range(100))
     for number, moment in enumerate(moments):
-        at(number + 1 + 0.9)
-        history.clock = lambda moment=moment: moment.timestamp() + 0.9 + next(ticking) * 0.05
+        begin = moment.timestamp() + 0.9
+        monkeypatch.setattr(history, "clock", lambda begin=begin: begin + next(ticking) * 0.05)
         client.transact_write_items(TransactItems=[count("anna", number), count("bert", number)])
-    at(10)
+    monkeypatch.setattr(history, "clock", lambda: 1_800_000_010.0)
     for number, moment in enumerate(moments):
         found = {i["sk"]["S"]: i["value"]["N"] for i in restored(client, moment, f"t-{number}")}
         assert len(set(found.values())) <= 1, "half a transaction"

@@ -9,10 +9,10 @@ import pytest
 from unit.gateway.samples import control, stands_in
 
 from gateway.messages import ChangesSeen, HeadSeen, PeersRead
-from gateway.registry_watch import BusyError, RegistryWatch, read_in_full
+from gateway.registry_watch import BusyError, HeldError, RegistryWatch, read_in_full
 from gateway.state import State, receive
 from gateway.status import Board, Status
-from registry.items import Change, Head, Peer, Unreadable
+from registry.items import Change, Head, Peer, Restoring, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ class Table:
         self.log: list[Change | Unreadable] = []
         self.bad: list[Unreadable] = []
         self.calls: list[str] = []
+        self.restoring: Restoring | None = None
         self.before_peers: Callable[[], None] = lambda: None
         self.after_peers: Callable[[], None] = lambda: None
 
@@ -49,7 +50,7 @@ class Table:
 
     def head(self) -> Head:
         self.calls.append("head")
-        return Head(self.generation, self.epoch, control(7))
+        return Head(self.generation, self.epoch, control(7), restoring=self.restoring)
 
     def changes_after(self, generation: int, limit: int = 1000) -> list[Change | Unreadable]:
         self.calls.append(f"changes after {generation}")
@@ -249,3 +250,91 @@ def test_a_restored_registry_is_noticed_before_the_main_thread_has_heard_of_it(
     posted.clear()
     watch.step()
     assert [type(message) for message in posted] == [HeadSeen, PeersRead]
+
+
+# ------------------------------------------------------------------ restores, and emptied tables
+
+RESTORING = Restoring("t", "registry-restore-x", "2026-01-01T00:00:00Z", 9, "new")
+
+
+def test_while_the_registry_is_restored_only_the_head_is_read(table: Table) -> None:
+    table.put("alice")
+    gateway = Gateway(table)
+    gateway.step()
+    table.restoring = RESTORING
+    table.rows.clear()
+    table.calls.clear()
+    with pytest.raises(HeldError, match="a restore to 2026-01-01T00:00:00Z is under way"):
+        gateway.step()
+    assert table.calls == ["head"]
+    assert gateway.names() == ["alice"]
+
+
+def test_a_reading_into_which_a_restore_falls_is_thrown_away(table: Table) -> None:
+    table.put("alice")
+    gateway = Gateway(table)
+
+    def strike() -> None:
+        table.restoring = RESTORING
+
+    table.after_peers = strike
+    with pytest.raises(HeldError):
+        gateway.step()
+    assert gateway.state.known is None
+
+
+def test_an_emptied_registry_takes_nobodys_access(table: Table) -> None:
+    table.put("alice")
+    gateway = Gateway(table)
+    gateway.step()
+    table.epoch, table.generation = "", 0
+    table.rows.clear()
+    for _ in range(2):
+        with pytest.raises(HeldError, match="its counter is gone"):
+            gateway.step()
+    assert gateway.names() == ["alice"]
+    assert gateway.state.head_generation == 1, "there is no lag behind nothing"
+    assert not gateway.state.needs_full
+
+
+def test_a_registry_that_never_had_a_change_is_read(table: Table) -> None:
+    table.epoch = ""
+    gateway = Gateway(table)
+    assert gateway.step() == [HeadSeen, PeersRead]
+    assert gateway.names() == []
+    assert gateway.step() == [HeadSeen]
+
+
+def test_once_restored_the_registry_is_read_anew_and_followed_from_there(table: Table) -> None:
+    for name in ("alice", "bob"):
+        table.put(name)
+    gateway = Gateway(table)
+    gateway.step()
+    table.restoring = RESTORING
+    with pytest.raises(HeldError):
+        gateway.step()
+    table.restoring, table.epoch, table.generation = None, "new", 9
+    del table.rows["bob"]
+    assert gateway.step() == [HeadSeen, PeersRead]
+    assert gateway.names() == ["alice"]
+    table.put("carol")
+    table.calls.clear()
+    assert gateway.step() == [HeadSeen, ChangesSeen]
+    assert table.calls == ["head", "changes after 9"]
+    assert [names for names in gateway.applied if "carol" in names.peers]
+
+
+def test_sessions_of_who_stays_are_not_touched_by_a_new_epoch(table: Table) -> None:
+    """The plan for the interface says so: who stays is not removed, nor put back."""
+    for name in ("alice", "bob"):
+        table.put(name)
+    gateway = Gateway(table)
+    gateway.step()
+    before = gateway.state.known
+    table.epoch, table.generation = "new", 9
+    del table.rows["bob"]
+    gateway.step()
+    after = gateway.state.known
+    assert before is not None
+    assert after is not None
+    assert after.peers["alice"] is before.peers["alice"], "the very same, so nothing to apply"
