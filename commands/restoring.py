@@ -164,10 +164,11 @@ def _report(
     planned: Recovery,
     waited: Waited | None,
 ) -> int:
-    from commands.confirming import as_json, complain
+    from client.describe import waited_json
+    from commands.confirming import complain
 
     if args.json:
-        answers = [] if waited is None else as_json(waited)
+        answers = [] if waited is None else waited_json(waited)
         confirmed = None if waited is None else waited.complete
         facts = _facts(args, source, planned)
         print_json({**facts, "confirmed": confirmed, "gateways": answers})

@@ -1,4 +1,4 @@
-"""The registry is restored while gateways serve: who stays notices nothing, who was cut off stays."""
+"""The registry is restored while gateways serve: who stays notices nothing, who was out stays out."""
 
 from __future__ import annotations
 
