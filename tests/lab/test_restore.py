@@ -1,4 +1,4 @@
-"""The registry is restored while gateways serve: who stays notices nothing, who was out stays out."""
+"""The registry is restored while gateways serve: who stays notices nothing, who is out stays."""
 
 from __future__ import annotations
 
