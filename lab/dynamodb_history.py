@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from moto.dynamodb.models.dynamo_type import DynamoType, Item
     from moto.dynamodb.responses import DynamoHandler
 
-KEPT = 20_000
-"""Writes of one table that can be undone. What they replaced stays in memory: some 10 KB for a
-gateway's item, of which two gateways write 24 a minute, nothing for what was new."""
+KEPT = 100_000
+"""Writes of one table that can be undone: emptying one with 10,000 peers is 40,000."""
+
+AGE = 7200.0
+"""Seconds for which they can be. What they replaced stays in memory: some 10 KB for a gateway's
+item, of which two gateways write 24 a minute."""
 
 clock = time.time
 
@@ -53,15 +56,16 @@ class Note(NamedTuple):
 class Notes:
     """The writes of one table, oldest first. Use it under `LOCK` only."""
 
-    kept: deque[Note] = field(default_factory=lambda: deque(maxlen=KEPT))
+    kept: deque[Note] = field(default_factory=deque)
     forgotten: float = 0.0
     """When the youngest write was that has been forgotten; epoch seconds."""
 
     def add(self, hash_key: DynamoType, range_key: DynamoType, before: Item | None) -> None:
         """Note a write that is about to be made."""
-        if len(self.kept) == self.kept.maxlen:
-            self.forgotten = self.kept[0].at
-        self.kept.append(Note(_moment(), hash_key, range_key, before))
+        now = _moment()
+        while self.kept and (len(self.kept) >= KEPT or self.kept[0].at < now - AGE):
+            self.forgotten = self.kept.popleft().at
+        self.kept.append(Note(now, hash_key, range_key, before))
 
     def since(self, at: float) -> Iterator[Note]:
         """The writes after a moment, newest first."""

@@ -8,7 +8,6 @@ import statistics
 import sys
 import threading
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -587,7 +586,6 @@ def test_what_a_failed_transaction_undid_is_in_no_restore(client, at):
 
 def test_a_table_is_restored_within_its_window_only(client, at, monkeypatch):
     monkeypatch.setattr(history, "KEPT", 3)
-    backend().get_table(TABLE).items.notes.kept = deque(maxlen=3)
     for second in range(1, 6):
         at(second)
         client.put_item(TableName=TABLE, Item=item("anna", second))
@@ -606,6 +604,14 @@ def test_a_table_is_restored_within_its_window_only(client, at, monkeypatch):
         assert code(error) == "InvalidRestoreTimeException"
     assert client.list_tables()["TableNames"] == [TABLE], "nothing is left of a refused restore"
     assert restored(client, datetime.fromtimestamp(1_800_000_002, UTC)) == [item("anna", 2)]
+
+
+def test_what_is_older_than_two_hours_is_forgotten(client, at):
+    for seconds in (1, 2, 7201.5):
+        at(seconds)
+        client.put_item(TableName=TABLE, Item=item("anna", int(seconds)))
+    notes = backend().get_table(TABLE).items.notes
+    assert (len(notes.kept), notes.forgotten) == (2, at(1).timestamp())
 
 
 def test_without_point_in_time_recovery_there_is_no_restore(client):
