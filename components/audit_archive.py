@@ -90,6 +90,8 @@ class AuditArchive(pulumi.ComponentResource):
     bucket: pulumi.Output[str]
     """Its name; known once nothing in it can be overwritten."""
     bucket_arn: pulumi.Output[str]
+    records_arn: pulumi.Output[str]
+    """Of all its objects."""
 
     def __init__(
         self, name: str, args: AuditArchiveArgs, opts: pulumi.ResourceOptions | None = None
@@ -141,4 +143,5 @@ class AuditArchive(pulumi.ComponentResource):
 
         self.bucket = guarded.bucket
         self.bucket_arn = bucket.arn
+        self.records_arn = bucket.arn.apply("{}/*".format)
         self.register_outputs({"bucket": self.bucket, "bucket_arn": self.bucket_arn})

@@ -10,7 +10,7 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, lambda_, s3
 
 from components import api_artifact, artifact
-from components.statements import partition, writes
+from components.statements import archiving, partition, writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +89,7 @@ def policy(args: HttpApiArgs, log_arn: pulumi.Input[str]) -> dict[str, Any]:
             writes("RemovePeer", ["dynamodb:DeleteItem"], table, ["peer"], within=_TRANSACTION),
             # once every gateway has confirmed, on its own
             writes("FreeAddress", ["dynamodb:DeleteItem"], table, ["address"]),
+            *archiving(args.registry.archive.bucket_arn, args.registry.archive.records_arn),
             {
                 "Sid": "SeeGateways",
                 "Effect": "Allow",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import iam
 
-from components.statements import partition, tagged, writes
+from components.statements import archiving, partition, tagged, writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,6 +58,10 @@ class Scope:
     region: str
     vpc_id: pulumi.Input[str]
     table_arn: pulumi.Input[str]
+    archive_arn: pulumi.Input[str]
+    """Of the bucket with the copy of the audit."""
+    records_arn: pulumi.Input[str]
+    """Of all that is in it."""
     group_arn: pulumi.Input[str]
     """Of the Auto Scaling group."""
     tags: Mapping[str, str]
@@ -139,6 +143,7 @@ def changing_peers(scope: Scope) -> list[dict[str, Any]]:
         writes("RemovePeer", ["dynamodb:DeleteItem"], table, ["peer"], within=TRANSACTION),
         # once every gateway has confirmed, on its own
         writes("FreeAddress", ["dynamodb:DeleteItem"], table, ["address"]),
+        *archiving(scope.archive_arn, scope.records_arn),
     ]
 
 
@@ -273,6 +278,8 @@ class OperatorPolicies(pulumi.ComponentResource):
             region=args.settings.region,
             vpc_id=args.network.vpc_id,
             table_arn=args.registry.table_arn,
+            archive_arn=args.registry.archive.bucket_arn,
+            records_arn=args.registry.archive.records_arn,
             group_arn=args.gateways.auto_scaling_group_arn,
             tags=args.tags,
         )

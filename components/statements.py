@@ -49,3 +49,26 @@ def writes(
 def tagged(tags: Mapping[str, str], where: str = "ResourceTag") -> dict[str, dict[str, str]]:
     """The condition that a resource carries these tags, or that a request gives it them."""
     return {"StringEquals": {f"aws:{where}/{key}": tags[key] for key in sorted(tags)}}
+
+
+def archiving(
+    bucket_arn: pulumi.Input[str], records_arn: pulumi.Input[str]
+) -> list[dict[str, Any]]:
+    """To add records to the copy of the audit (registry/archive.py), and to see whether it has any.
+
+    Nobody may delete one: components/audit_archive.py.
+    """
+    return [
+        {
+            "Sid": "ArchiveAhead",
+            "Effect": "Allow",
+            "Action": "s3:PutObject",
+            "Resource": records_arn,
+        },
+        {
+            "Sid": "SeeArchive",
+            "Effect": "Allow",
+            "Action": "s3:ListBucket",
+            "Resource": bucket_arn,
+        },
+    ]

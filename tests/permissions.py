@@ -44,6 +44,17 @@ def arn(service: str, resource: str) -> str:
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
 
 
+def in_bucket(operation: str, params: Mapping[str, Any]) -> Asked:
+    """What a request to S3 needs."""
+    bucket = f"arn:aws:s3:::{params['Bucket']}"
+    match operation:
+        case "PutObject":
+            return Asked("s3:PutObject", f"{bucket}/{params['Key']}")
+        case "ListObjectsV2":
+            return Asked("s3:ListBucket", bucket)
+    raise AssertionError(f"s3 {operation}: say here which permission it needs")
+
+
 def group_arn(name: str) -> str:
     """Of an Auto Scaling group in the fake account."""
     return arn("autoscaling", f"autoScalingGroup:uuid:autoScalingGroupName/{name}")
@@ -84,20 +95,25 @@ class Recorder:
         with self.aside():  # to find out tags more is asked
             self.asked += self._needed(model.service_model.service_name, model.name, params)
 
-    def _needed(self, service: str, operation: str, params: Mapping[str, Any]) -> list[Asked]:
+    def _needed(  # noqa: PLR0911 - one line each
+        self, service: str, operation: str, params: Mapping[str, Any]
+    ) -> list[Asked]:
         if (service, operation) in FREE:
             return []
         if prefix := EVERYWHERE.get((service, operation)):
             return [Asked(f"{prefix}:{operation}")]
-        if service == "ssm" and operation == "GetParameter":
-            name = params["Name"].lstrip("/")
-            return [Asked("ssm:GetParameter", arn("ssm", f"parameter/{name}"))]
-        if service == "dynamodb":
-            return items(operation, params)
-        if service == "autoscaling":
-            return [Asked(f"autoscaling:{operation}", self._group(params))]
-        if service == "ec2":
-            return self._of_ec2(operation, params)
+        match service, operation:
+            case "ssm", "GetParameter":
+                name = params["Name"].lstrip("/")
+                return [Asked("ssm:GetParameter", arn("ssm", f"parameter/{name}"))]
+            case "dynamodb", _:
+                return items(operation, params)
+            case "s3", _:
+                return [in_bucket(operation, params)]
+            case "autoscaling", _:
+                return [Asked(f"autoscaling:{operation}", self._group(params))]
+            case "ec2", _:
+                return self._of_ec2(operation, params)
         raise AssertionError(f"{service} {operation}: say here which permission it needs")
 
     def _group(self, params: Mapping[str, Any]) -> str:

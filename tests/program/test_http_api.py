@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ON = {"gatepair:httpApi": "true"}
 TABLE = "arn:aws:mock:::peer-registry-table"
+ARCHIVE = "arn:aws:mock:::peer-registry-archive-bucket"
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,8 @@ def test_it_may_do_exactly_this(on: Recorder) -> None:
         write(["dynamodb:UpdateItem"], ["generation"]),
         write(["dynamodb:DeleteItem"], ["peer"]),
         write(["dynamodb:DeleteItem"], ["address"], alone=True),
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{ARCHIVE}/*"},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": ARCHIVE},
         {
             "Effect": "Allow",
             "Action": [

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from recorder import Recorder
 
 TABLE = "arn:aws:mock:::peer-registry-table"
+SERVICES = {"ssm", "dynamodb", "autoscaling", "ec2", "elasticloadbalancing", "s3"}
+ARCHIVE = "arn:aws:mock:::peer-registry-archive-bucket"
 EC2 = "arn:aws:ec2:eu-central-1:*:"
 OWN = {"aws:ResourceTag/project": "gatepair", "aws:ResourceTag/stack": "mine"}
 FENCE = {**OWN, "aws:ResourceTag/Name": "gatepair-mine-fence"}
@@ -88,6 +90,8 @@ def test_a_peer_admin_may_do_exactly_this() -> None:
         writes(["dynamodb:UpdateItem"], ["generation"], transaction=True),
         writes(["dynamodb:DeleteItem"], ["peer"], transaction=True),
         writes(["dynamodb:DeleteItem"], ["address"]),
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{ARCHIVE}/*"},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": ARCHIVE},
     ]
 
 
@@ -188,7 +192,7 @@ def test_no_operator_reads_the_secret_or_acts_on_everything(plan: Recorder, role
         actions = statement["Action"]
         for action in [actions] if isinstance(actions, str) else actions:
             service, _, name = action.partition(":")
-            assert service in {"ssm", "dynamodb", "autoscaling", "ec2", "elasticloadbalancing"}
+            assert service in SERVICES
             assert "*" not in name
             if statement["Resource"] == "*":
                 assert name.startswith("Describe"), action

@@ -10,6 +10,7 @@ from command import Run
 from commands import fencing
 from commands import fleet as fleet_command
 from commands.gateways import main
+from registry import situation
 from registry.items import Ack
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def describe(cloud: Cloud, instance_id: str) -> Any:
 
 def unhealthy(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let the load balancer think ill of these, and well of the others."""
-    real = fleet_command.look
+    real = situation.look
 
     def look(stack: Any) -> Any:
         monkeypatch.setattr(
@@ -46,7 +47,7 @@ def unhealthy(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         )
         return real(stack)
 
-    monkeypatch.setattr(fleet_command, "look", look)
+    monkeypatch.setattr(situation, "look", look)
 
 
 # ------------------------------------------------------------------ list

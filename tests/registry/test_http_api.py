@@ -13,7 +13,7 @@ import iam_judge
 import jsonschema
 import permissions
 import pytest
-from fake_registry import CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, key_of
+from fake_registry import BUCKET, CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, key_of
 from http_call import CALLER, Answered, call, event
 
 import plan
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from registry.environment import Cloud
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3")
 
 Api = Any
 """`(method, target, body, **more) -> Answered`."""
@@ -672,7 +672,12 @@ def role(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The role's policy, for the fake stack."""
     monkeypatch.setattr(http_api.pulumi, "get_stack", lambda: STACK)
     monkeypatch.setattr(http_api.pulumi.Output, "concat", lambda *parts: "".join(parts))
-    table: Any = SimpleNamespace(table_arn=permissions.arn("dynamodb", f"table/{TABLE}"))
+    archive = SimpleNamespace(
+        bucket_arn=f"arn:aws:s3:::{BUCKET}", records_arn=f"arn:aws:s3:::{BUCKET}/*"
+    )
+    table: Any = SimpleNamespace(
+        table_arn=permissions.arn("dynamodb", f"table/{TABLE}"), archive=archive
+    )
     args = http_api.HttpApiArgs(
         root=plan.ROOT, registry=table, store=table, region=permissions.REGION
     )

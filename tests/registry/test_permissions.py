@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from command import Run
 from fake_fleet import GROUP
-from fake_registry import STACK, TABLE, key_of
+from fake_registry import BUCKET, STACK, TABLE, key_of
 from iam_judge import Asked, allowing
 from permissions import REGION, Recorder, arn, group_arn, on_items
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     Command: TypeAlias = Callable[..., Run]
     Policies: TypeAlias = dict[str, dict[str, Any]]
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3")
 TAGS = {"project": "gatepair", "stack": STACK}
 VIEWER, PEER_ADMIN, GATEWAY_ADMIN = "viewer", "peer-admin", "gateway-admin"
+NOBODY = "nobody of these"
 
 ROLES = {
     peers: {
@@ -44,6 +45,7 @@ ROLES = {
         "rotate": PEER_ADMIN,
         "revoke": PEER_ADMIN,
         "apply": PEER_ADMIN,
+        "restore": NOBODY,
     },
     gateways: {
         "list": VIEWER,
@@ -54,7 +56,7 @@ ROLES = {
     },
     keys: {"status": VIEWER, "wait": VIEWER, "burn": GATEWAY_ADMIN},
 }
-"""Who runs which command."""
+"""Who runs which command; a restore, which makes and deletes tables, is for administrators."""
 
 RENEWING = {
     ("dynamodb:UpdateItem", "command"),
@@ -86,6 +88,8 @@ def policies(cloud: Cloud, fleet: FakeFleet) -> Policies:
             region=REGION,
             vpc_id=instances[0]["VpcId"],
             table_arn=arn("dynamodb", f"table/{TABLE}"),
+            archive_arn=f"arn:aws:s3:::{BUCKET}",
+            records_arn=f"arn:aws:s3:::{BUCKET}/*",
             group_arn=group_arn(GROUP),
             tags=TAGS,
         )

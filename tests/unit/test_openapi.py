@@ -63,4 +63,4 @@ def test_what_scripts_peers_does_is_there_but_for_the_file_of_peers(
     commands = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE))
     offered = {re.sub(r"Peers?|[A-Z]\w+$", "", one.id) for one in OPERATIONS}
     offered |= {"config"} if any(one.id == "showConfig" for one in OPERATIONS) else set()
-    assert commands - offered == {"apply"}
+    assert commands - offered == {"apply", "restore"}
