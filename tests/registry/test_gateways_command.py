@@ -10,7 +10,6 @@ from command import Run
 from commands import fencing
 from commands import fleet as fleet_command
 from commands.gateways import main
-from registry import situation
 from registry.items import Ack
 
 if TYPE_CHECKING:
@@ -35,19 +34,13 @@ def describe(cloud: Cloud, instance_id: str) -> Any:
 
 def unhealthy(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Let the load balancer think ill of these, and well of the others."""
-    real = situation.look
-
-    def look(stack: Any) -> Any:
-        monkeypatch.setattr(
-            "registry.membership.Fleet.health",
-            lambda fleet: {
-                member.instance_id: ("unhealthy" if member.instance_id in names else "healthy",) * 2
-                for member in fleet.group().members
-            },
-        )
-        return real(stack)
-
-    monkeypatch.setattr(situation, "look", look)
+    monkeypatch.setattr(
+        "registry.membership.Fleet.health",
+        lambda fleet: {
+            member.instance_id: ("unhealthy" if member.instance_id in names else "healthy",) * 2
+            for member in fleet.group().members
+        },
+    )
 
 
 # ------------------------------------------------------------------ list
