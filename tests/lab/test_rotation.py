@@ -202,8 +202,10 @@ def test_a_burnt_generation_does_not_come_back(
     table, key = lab.stack.table, {"TableName": lab.stack.table, "Key": CONTROL_KEY}
     control = lab.dynamodb.get_item(**key)["Item"]
     try:
-        burnt = lab.script("keys", "--stack", "lab", "burn", "1", "--json")
-        assert json.loads(burnt.stdout)["serving"] == []
+        words = ("--stack", "lab", "burn", "1", "--json", "--timeout", "20")
+        burnt = json.loads(lab.script("keys", *words, check=False).stdout)
+        # one that another test has cut off may stand in the group until its hook ends, and is named
+        assert set(burnt["serving"]) <= set(lab.status()["leaving"])
         both = {"L": [{"N": "1"}, {"N": "2"}]}
         lab.dynamodb.put_item(TableName=table, Item={**control, "key_generations": both})
 
