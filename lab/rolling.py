@@ -26,6 +26,8 @@ def await_replaced(say: Callable[[str], None], timeout: float = DEADLINE) -> Non
         answer = client.describe_instance_refreshes(AutoScalingGroupName=group.auto_scaling_group)
         newest = next(iter(answer["InstanceRefreshes"]), None)
         if newest is None or newest["Status"] not in ACTIVE:
+            if newest is not None and newest["Status"] == "Failed":
+                say(f"the replacement of the gateways has failed: {newest['StatusReason']}")
             return
         words = f"{newest['PercentageComplete']} %, {newest['InstancesToUpdate']} to go"
         if words != before:

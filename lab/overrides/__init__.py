@@ -9,9 +9,25 @@ import importlib.metadata
 
 from effects import Refusal
 from lab import dynamodb
-from lab.overrides import addresses, autoscaling, balancing, bucket_policies, interfaces
+from lab.overrides import (
+    addresses,
+    autoscaling,
+    balancing,
+    bucket_policies,
+    interfaces,
+    launch_templates,
+)
 
 MOTO = "5.2.5"
+SUBJECTS = (
+    addresses,
+    balancing,
+    autoscaling,
+    bucket_policies,
+    interfaces,
+    launch_templates,
+    dynamodb,
+)
 
 
 def install() -> None:
@@ -20,5 +36,5 @@ def install() -> None:
     if found != MOTO:
         cure = "install requirements.lock, or check lab/overrides and raise MOTO there"
         raise Refusal(f"moto {found}", f"lab/overrides replace parts of moto {MOTO}", cure)
-    for subject in (addresses, balancing, autoscaling, bucket_policies, interfaces, dynamodb):
+    for subject in SUBJECTS:
         subject.install()

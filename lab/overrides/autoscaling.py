@@ -16,6 +16,7 @@ set unhealthy) is acted on at once.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from functools import wraps
@@ -45,6 +46,7 @@ _COUNTED = frozenset({"Pending", "Pending:Wait", "InService"})
 _TICK = 0.5
 """Seconds between looks at what time has done."""
 
+_LOG = logging.getLogger(__name__)
 _LOCK = threading.RLock()
 """moto's server has a thread per request; a group is changed by one of them at a time."""
 _call_action = AutoScalingResponse.call_action
@@ -87,7 +89,12 @@ def expire(now: float | None = None) -> None:
         for group in list(_groups()):
             for state, wait in list(lifecycle_hooks.expired(group, moment)):
                 _complete(group, state, wait, wait.default_result)
-            instance_refresh.advance(group, _HANDS, moment)
+            try:
+                instance_refresh.advance(group, _HANDS, moment)
+            except Exception as err:  # noqa: BLE001 - the thread has the other groups to see to
+                # As on AWS, where a replacement that cannot be launched fails the refresh
+                _LOG.exception("instance refresh of %s", group.name)
+                instance_refresh.fail(group, str(err) or type(err).__name__)
 
 
 def watch() -> None:

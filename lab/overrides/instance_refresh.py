@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PENDING, RUNNING, DONE = "Pending", "InProgress", "Successful"
-CANCELLING, CANCELLED = "Cancelling", "Cancelled"
+CANCELLING, CANCELLED, FAILED = "Cancelling", "Cancelled", "Failed"
 _ACTIVE = frozenset({PENDING, RUNNING, CANCELLING})
 _KNOWN = frozenset(
     {"MinHealthyPercentage", "MaxHealthyPercentage", "InstanceWarmup", "SkipMatching"}
@@ -191,6 +191,13 @@ def cancel(group: Any) -> Refresh:
         raise NotActiveError
     refresh.status = CANCELLING
     return refresh
+
+
+def fail(group: Any, why: str) -> None:
+    """End the refresh under way, because it cannot go on."""
+    refresh = latest(group)
+    if refresh is not None and refresh.active:
+        refresh.end(FAILED, why)
 
 
 def advance(group: Any, hands: Hands, now: float | None = None) -> None:

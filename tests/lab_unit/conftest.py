@@ -10,7 +10,7 @@ from lab_unit.scaling_cloud import Clock, Cloud
 from moto import mock_aws
 
 from lab import paths
-from lab.overrides import addresses, autoscaling, balancing
+from lab.overrides import addresses, autoscaling, balancing, launch_templates
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Cloud]:
     monkeypatch.setenv(paths.ROOT_VARIABLE, str(tmp_path))
     paths.prepare()
-    for subject in (addresses, balancing, autoscaling):
+    for subject in (addresses, balancing, autoscaling, launch_templates):
         subject.install(partial(monkeypatch.setattr, raising=False))
     with mock_aws():
         yield Cloud()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ class Rolling:
         self.cloud, self.clock = cloud, clock
         cloud.group(size)
         cloud.ec2.create_launch_template_version(
-            LaunchTemplateId=cloud.template, SourceVersion="1", LaunchTemplateData={"KeyName": "k"}
+            LaunchTemplateId=cloud.template,
+            SourceVersion="1",
+            LaunchTemplateData={"UserData": base64.b64encode(b"#cloud-config\n").decode()},
         )
         cloud.scaling.update_auto_scaling_group(
             AutoScalingGroupName=GROUP,
@@ -120,6 +123,22 @@ def test_a_replacement_that_is_given_up_is_tried_anew_and_nothing_old_goes(
     assert rolling.old == rolling.first
     (again,) = set(cloud.members()) - rolling.first
     assert again != new
+
+
+def test_a_replacement_that_cannot_be_launched_fails_the_refresh(
+    cloud: Cloud, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rolling = Rolling(cloud, clock)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no room for another machine")
+
+    monkeypatch.setattr(autoscaling, "_run_instance", refuse)
+    rolling.start()
+    rolling.after()
+    assert rolling.said["Status"] == "Failed"
+    assert rolling.said["StatusReason"] == "no room for another machine"
+    assert rolling.old == rolling.first
 
 
 def test_a_refresh_with_room_below_terminates_and_launches_together(
