@@ -71,6 +71,10 @@ class Unarchived(Archive):
     def write(self, record: Record) -> None:
         """Nowhere."""
 
+    def used(self) -> bool:
+        """Never."""
+        return False
+
 
 @dataclass
 class Bed:
