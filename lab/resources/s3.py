@@ -73,7 +73,8 @@ def _delete_bucket(context: Context, id_: str, properties: Properties) -> None:
 
 def _empty(context: Context, bucket: str) -> None:
     for page in _s3(context).get_paginator("list_object_versions").paginate(Bucket=bucket):
-        for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
+        # markers first: moto cannot take an object's last version away while it has one
+        for entry in [*page.get("DeleteMarkers", []), *page.get("Versions", [])]:
             _s3(context).delete_object(
                 Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"]
             )
