@@ -72,9 +72,12 @@ def _delete_bucket(context: Context, id_: str, properties: Properties) -> None:
 
 
 def _empty(context: Context, bucket: str) -> None:
+    if _s3(context).get_bucket_versioning(Bucket=bucket).get("Status") == "Suspended":
+        # moto fails at the delete markers of a bucket whose versioning is suspended
+        enabled = {"Status": "Enabled"}
+        _s3(context).put_bucket_versioning(Bucket=bucket, VersioningConfiguration=enabled)
     for page in _s3(context).get_paginator("list_object_versions").paginate(Bucket=bucket):
-        # markers first: moto cannot take an object's last version away while it has one
-        for entry in [*page.get("DeleteMarkers", []), *page.get("Versions", [])]:
+        for entry in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
             _s3(context).delete_object(
                 Bucket=bucket, Key=entry["Key"], VersionId=entry["VersionId"]
             )
