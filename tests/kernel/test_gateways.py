@@ -42,7 +42,7 @@ def test_wireguard_and_the_packet_filter_are_the_kernels(lab: LabDriver) -> None
         assert {"wireguard", "nf_tables", "nf_conntrack"} <= loaded
         (link,) = json.loads(lab.on(gateway, "ip", "-d", "-j", "link", "show", "wg0").stdout)
         assert link["linkinfo"]["info_kind"] == "wireguard"
-        assert lab.on(gateway, "pgrep", "-f", "wireguard-go", check=False).status == 1
+        assert lab.on(gateway, "pgrep", "-x", "wireguard-go", check=False).status == 1
         unit = ("systemctl", "is-active", "gatepair-wireguard-go@wg0")
         assert lab.on(gateway, *unit, check=False).stdout.strip() == "inactive"
         assert "hook forward" in lab.on(gateway, "nft", "list", "ruleset").stdout
