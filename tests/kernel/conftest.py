@@ -31,6 +31,8 @@ def lab() -> Iterator[LabDriver]:
     if os.geteuid() != 0:
         pytest.fail("the lab's tests need root: run `make test-kernel` as root")
     driver = LabDriver()
-    driver.lab("up", "--kernel", timeout=UP_LIMIT)
-    yield driver
-    driver.lab("down", timeout=120)
+    try:
+        driver.lab("up", "--kernel", timeout=UP_LIMIT)
+        yield driver
+    finally:
+        driver.lab("down", timeout=120)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from lab_driver import LabDriver
 
 LIMIT = 21.0
-"""Seconds after the load balancer has noticed. Until gateways take sessions over, a client waits 15
-until it doubts its session (WireGuard's KEEPALIVE_TIMEOUT and REKEY_TIMEOUT), and 5 more for every
-first handshake that is lost; one is to spare."""
+"""Seconds after the load balancer has noticed. By itself a client begins anew 15 s after its last
+answer (WireGuard's KEEPALIVE_TIMEOUT and REKEY_TIMEOUT), which may be before or after the load
+balancer has noticed, and again every 5 s; one is to spare."""
 
 _ANSWER = re.compile(r"^\[(\d+\.\d+)\] \d+ bytes from", re.MULTILINE)
 
