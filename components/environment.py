@@ -56,7 +56,7 @@ def document(args: EnvironmentArgs) -> dict[str, Any]:
             "servers": [str(server) for server in settings.dns_servers],
             "search_domains": list(settings.dns_search_domains),
         },
-        **({} if args.api is None else {"api_url": args.api.url}),
+        **({} if args.api is None else {"api_function": args.api.function_name}),
     }
 
 

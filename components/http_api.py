@@ -126,6 +126,7 @@ class HttpApi(pulumi.ComponentResource):
 
     url: pulumi.Output[str]
     """With https:// and a / at the end."""
+    function_name: pulumi.Output[str]
 
     def __init__(
         self, name: str, args: HttpApiArgs, opts: pulumi.ResourceOptions | None = None
@@ -186,5 +187,6 @@ class HttpApi(pulumi.ComponentResource):
             opts=child,
         )
 
+        self.function_name = function.name
         self.url = url.function_url
         self.register_outputs({"url": self.url})

@@ -119,7 +119,7 @@ def up(stack_file: Path | None, say: Say, kind: kinds.Kind = kinds.CONTAINER) ->
     machines.start(say)
     say(f"deploying stacks/Pulumi.lab.yaml: {deploy(stack_file)}")
     process.start("balancer", process.daemon("balancer"), ready=balancer.ready)
-    if environment.find(environment.LAB).api_url:
+    if environment.find(environment.LAB).api_function:
         api.start()
         say(f"HTTP API; {paths.api()} says where, and has a key to sign with")
     address = host.create()

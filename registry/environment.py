@@ -81,8 +81,8 @@ class Environment:
     vpc_cidrs: tuple[IPv4Network, ...]
     routed_cidrs: tuple[IPv4Network, ...]
     dns: Dns
-    api_url: str = ""
-    """Of the HTTP API; empty where the stack has none."""
+    api_function: str = ""
+    """Name of the HTTP API's Lambda function; empty where the stack has none."""
 
     def instance_arn(self, instance_id: str) -> str:
         """The ARN of one of its instances, in the account that its secret is in."""
@@ -119,7 +119,7 @@ class Environment:
                 servers=tuple(map(IPv4Address, dns.get("servers", ()))),
                 search_domains=tuple(dns.get("search_domains", ())),
             ),
-            api_url=raw.get("api_url", ""),
+            api_function=raw.get("api_function", ""),
         )
 
 

@@ -43,7 +43,7 @@ def test_a_stack_that_does_not_ask_for_it_has_nothing_of_it() -> None:
         plan = plans.built(stack)
         assert not own(plan), stack
         assert not [d for d in plan.declared.values() if "lambda" in d.typ or "Log" in d.typ]
-        assert "api_url" not in parameter(plan)
+        assert "api_function" not in parameter(plan)
 
 
 def test_it_adds_its_own_resources_and_touches_no_other(on: Recorder) -> None:
@@ -64,7 +64,7 @@ def test_the_lab_runs_it() -> None:
 
 def test_operators_and_programs_are_told_where_it_is(on: Recorder) -> None:
     without = parameter(plans.built("mine"))
-    assert parameter(on) == {**without, "api_url": "https://http-api-url.example/"}
+    assert parameter(on) == {**without, "api_function": "http-api-function-name"}
 
 
 def test_only_signed_requests_pass_its_url_and_nobody_from_outside_the_account(
