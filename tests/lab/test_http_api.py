@@ -108,7 +108,7 @@ def test_a_peer_added_by_a_signed_request_enters_and_a_revoked_one_is_out_when_i
 def test_what_is_unsigned_stale_or_tampered_is_refused_and_changes_nothing(
     lab: LabDriver, api: Api
 ) -> None:
-    good = api.signed("POST", "/peers", {"name": "mallory", "public_key": keys.generate().public})
+    good = api.signed("POST", "/peers", {"name": "trudy", "public_key": keys.generate().public})
     generation = lab.registry.head().generation
     unsigned = [pair for pair in good.headers if pair[0].lower() != "authorization"]
     stale = api.signed("GET", "/peers", at=datetime.now(UTC) - timedelta(minutes=6))
@@ -116,8 +116,8 @@ def test_what_is_unsigned_stale_or_tampered_is_refused_and_changes_nothing(
     digest = {"x-amz-content-sha256": hashlib.sha256(b"other").hexdigest()}
     for what, incoming in {
         "unsigned": _with(good, headers=tuple(unsigned)),
-        "another body": _with(good, body=good.body.replace(b"mallory", b"mallorx")),
-        "another path": _with(good, target="/peers/mallory/rotate"),
+        "another body": _with(good, body=good.body.replace(b"trudy", b"trudx")),
+        "another path": _with(good, target="/peers/trudy/rotate"),
         "a query": _with(good, target="/peers?wait=1"),
         "another method": _with(good, method="PUT"),
         "stale": stale,
@@ -126,7 +126,7 @@ def test_what_is_unsigned_stale_or_tampered_is_refused_and_changes_nothing(
     }.items():
         assert api.send(incoming) == (403, {"Message": "Forbidden"}), what
     assert lab.registry.head().generation == generation
-    assert api.call("GET", "/peers/mallory")[0] == 404, "the same, signed, is served"
+    assert api.call("GET", "/peers/trudy")[0] == 404, "the same, signed, is served"
 
 
 @pytest.mark.timeout(60)
