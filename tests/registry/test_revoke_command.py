@@ -20,7 +20,7 @@ from registry.membership import Fleet
 from registry.operators import NewPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fake_fleet import FakeFleet
@@ -184,6 +184,15 @@ def test_a_group_that_aws_does_not_know_has_no_members_that_could_confirm(
     assert "nobody knows whether alice is cut off" in run.stderr
 
 
+@pytest.fixture
+def listening_to_ctrl_c() -> Iterator[None]:
+    """Also where the tests run in the background of a shell, which has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening_to_ctrl_c")
 def test_ctrl_c_while_waiting_says_that_the_peer_is_revoked(
     peers: Callable[..., Run], fake: Fake, fleet: FakeFleet, between: Any
 ) -> None:
