@@ -319,7 +319,8 @@ class TakeoverWatch:
         if not desk.unsettled:
             self._look_at = float("inf")
             return
-        self._look_at = min(self._look_at, began + TICK)
+        if self._look_at == float("inf"):
+            self._look_at = began + TICK
         if desk.active:
             if began < self._look_at:
                 return
