@@ -46,6 +46,8 @@ HOST_ADDRESS = "10.20.0.20"
 POOL = IPv4Network("100.96.0.0/16")
 PREFIX = "gpx-"
 """Of every namespace that tests here make."""
+SETTLED = 7
+"""Seconds after which a handshake is not repeated: REKEY_TIMEOUT and a little."""
 SEED = "9b9f1f0e-8f57-4d5e-9df0-1a4b8a1a6c3e"
 
 
@@ -178,6 +180,20 @@ class Bed:
         Sockets of WireGuard in user space are shared by all namespaces; others may have theirs.
         """
         return {"wg0", "wg1"} & set(self.wg("show", "interfaces").split())
+
+    def handshake(self, public: str) -> int:
+        """When that peer last shook hands on wg0: seconds since 1970."""
+        lines = self.wg("show", "wg0", "latest-handshakes").splitlines()
+        return {key: int(at) for key, at in map(str.split, lines)}[public]
+
+    def settled_handshake(self, public: str) -> int:
+        """When that peer last shook hands, once WireGuard will not repeat that on its own.
+
+        wireguard-go sets its timer for the repetition (REKEY_TIMEOUT, 5 s) after it has sent; where
+        the answer takes microseconds it may come before that, and then it shakes hands once more.
+        """
+        await_true("a settled session", lambda: time.time() - self.handshake(public) > SETTLED, 60)
+        return self.handshake(public)
 
     def ping(self, address: str, *, count: int = 1) -> bool:
         """Whether the client gets an answer to each of its pings."""

@@ -83,7 +83,7 @@ def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy", bed.healthy)
     public, _address = let_in(bed)
-    handshakes = bed.wg("show", "wg0", "latest-handshakes")
+    shook = bed.settled_handshake(public)
     bed.stop_agent(signal.SIGKILL)
     assert bed.ping(HOST_ADDRESS, count=3)
     bed.stop_moto()
@@ -91,7 +91,7 @@ def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Bed) -> None:
     bed.start_agent()
     await_true("healthy without AWS", bed.healthy)
     assert bed.ping(HOST_ADDRESS, count=3)
-    assert bed.wg("show", "wg0", "latest-handshakes") == handshakes
+    assert bed.handshake(public) == shook
     said = new_log(bed, before)
     assert public not in said
     assert "wg set" not in said

@@ -98,12 +98,6 @@ def attempts() -> int:
     return counter["packets"]
 
 
-def handshake(bed: Bed, public: str) -> int:
-    """When that peer last shook hands: seconds since 1970."""
-    lines = bed.wg("show", "wg0", "latest-handshakes").splitlines()
-    return {key: int(at) for key, at in map(str.split, lines)}[public]
-
-
 @pytest.mark.lab
 @pytest.mark.parametrize(
     "speed",
@@ -121,7 +115,7 @@ def test_ten_minutes_without_aws_cost_nobody_anything(tmp_path: Path, speed: flo
         (_, bob), (_, carol) = (keypair(tmp_path, name) for name in ("bob", "carol"))
         bed.add_peer("carol", carol, POOL)
         await_true("carol", lambda: carol in bed.wg("show", "wg0", "peers"))
-        shook = handshake(bed, alice)
+        shook = bed.settled_handshake(alice)
 
         with watching(bed) as seen:
             registry = bed.saved()
@@ -159,5 +153,5 @@ def test_ten_minutes_without_aws_cost_nobody_anything(tmp_path: Path, speed: flo
         grown = [later - age for age, later in itertools.pairwise(ages[len(ages) // 10 :])]
         assert min(grown) > 0, "the age grows"
         assert seen.replies == list(range(1, len(seen.replies) + 1)), "no packet was lost"
-        since = handshake(bed, alice) - shook
+        since = bed.handshake(alice) - shook
         assert since == 0 or since >= REKEY_AFTER_TIME, "nobody had to shake hands again"
