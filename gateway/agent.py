@@ -34,7 +34,8 @@ from gateway.firewall import Filter, intersection
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
 from gateway.health import Verdict, complete, serves, verdict
 from gateway.keys import KeyFiles
-from gateway.messages import ChangesSeen, KeyFault, PeersRead, SessionsMove
+from gateway.last_answer import LastAnswer
+from gateway.messages import ChangesSeen, HeadSeen, KeyFault, PeersRead, SessionsMove
 from gateway.network import own_addresses
 from gateway.observe import FilterMemory, clock, kernel_has_wireguard, list_devices, observe
 from gateway.peer_cache import PeerCache, ServedCache
@@ -140,6 +141,7 @@ class Agent:
         self._decider = decider or Decider()
         self._look_at_clock, self._wall, self._monotonic = look_at_clock, wall, monotonic
         self._ratchet = Ratchet(paths.clock, wall, monotonic)
+        self._last_answer = LastAnswer(paths.last_answer, self._ratchet.now, monotonic)
         self._queue: queue.Queue[Message] = queue.Queue()
         self.memory, self._dumps = FilterMemory(), DumpReader()
         self._actor = Actor(paths, self.memory, lambda: notify.notify(notify.ALIVE))
@@ -181,6 +183,7 @@ class Agent:
             keys={number: key for number, key in keys.items() if key},
             known=self._peer_cache.load(),
             recent=self._peer_cache.recent[-RECENT:],
+            contact=self._last_answer.recall(),
         )
         self._pass()
         self._publish()
@@ -190,6 +193,7 @@ class Agent:
         """Until `ended()`. The interfaces stay as they are: a restart keeps the sessions."""
         while not ended():
             self.turn()
+        self._last_answer.keep()
         notify.notify(notify.STOPPING)
 
     def turn(self) -> None:
@@ -213,6 +217,8 @@ class Agent:
             before = self._state
             self._state = receive(before, message)
             match message:
+                case HeadSeen(_, at):
+                    self._last_answer.note(at)
                 case ChangesSeen(_, changes):
                     self._unreadable += sum(isinstance(item, Unreadable) for item in changes)
                     self._journal(before, changes)

@@ -107,7 +107,11 @@ def _numbers(status: Status, now: float) -> Iterator[Metric]:
             "Changes seen and not yet in force",
             max(0, state.head_generation - status.applied),
         ),
-        ("gatepair_control_plane_age_seconds", "Since the registry last answered", age),
+        (
+            "gatepair_control_plane_age_seconds",
+            "Since the registry last answered, restarts included",
+            age,
+        ),
         (
             "gatepair_clock_offset_seconds",
             "Offset of the clock from its source",

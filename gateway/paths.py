@@ -25,6 +25,11 @@ class Paths:
         return self.state / "clock"
 
     @property
+    def last_answer(self) -> Path:
+        """When the registry last answered, by that time."""
+        return self.state / "last-answer"
+
+    @property
     def gossip_key(self) -> Path:
         """What gateways sign their messages to each other with, 0600."""
         return self.state / "gossip.key"

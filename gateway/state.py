@@ -56,7 +56,7 @@ class State:
     """The peers have to be read in full: after a start, a gap or a restore."""
     head_generation: int = 0
     contact: float | None = None
-    """When the registry last answered; monotonic seconds."""
+    """When the registry last answered, also before a restart; monotonic seconds. None: never."""
     gateways: frozenset[IPv4Address] = frozenset()
     serving: Mapping[str, int] = field(default_factory=dict)
     """Other gateways in service that say they are healthy, and when they said so last: epoch s."""

@@ -26,6 +26,7 @@ from gateway_lab.bed import (
 )
 
 from effects import run
+from gateway.last_answer import KEEP_EVERY
 from lab.netns import inside
 from registry.store import Registry
 
@@ -87,9 +88,12 @@ def test_a_restart_keeps_every_session_and_needs_no_aws(bed: Bed) -> None:
     bed.stop_agent(signal.SIGKILL)
     assert bed.ping(HOST_ADDRESS, count=3)
     bed.stop_moto()
+    stopped = time.monotonic()
     before = bed.agent_log()
     bed.start_agent()
     await_true("healthy without AWS", bed.healthy)
+    away = time.monotonic() - stopped
+    assert away <= bed.metric("gatepair_control_plane_age_seconds") < away + KEEP_EVERY
     assert bed.ping(HOST_ADDRESS, count=3)
     assert bed.handshake(public) == shook
     said = new_log(bed, before)

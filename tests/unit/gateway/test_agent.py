@@ -86,9 +86,15 @@ def bob(generation: int) -> Peer:
 class Stage:
     """An agent on a machine, with both clocks in hand."""
 
-    def __init__(self, directory: Path, machine: Machine | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        machine: Machine | None = None,
+        monotonic: float = 1000.0,
+        wall: float = 1_700_000_000.0,
+    ) -> None:
         self.machine = machine or Machine()
-        self.monotonic, self.wall = 1000.0, 1_700_000_000.0
+        self.monotonic, self.wall = monotonic, wall
         (directory / "boot_id").write_text("boot\n")
         paths = Paths(state=directory, boot_id=directory / "boot_id", sysctl=directory)
         self.agent = Agent(
@@ -133,8 +139,8 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stag
         "gateway.keys.public_key_of", lambda text: text.strip().replace("PRIVATE", "SERVER")
     )
 
-    def make(machine: Machine | None = None) -> Stage:
-        made.append(Stage(tmp_path, machine))
+    def make(machine: Machine | None = None, **clocks: float) -> Stage:
+        made.append(Stage(tmp_path, machine, **clocks))
         files = made[-1].agent.key_files
         files._derive = lambda text: text.strip().replace("PRIVATE", "SERVER")
         made[-1].agent.start()
@@ -366,6 +372,49 @@ def test_after_a_reboot_the_last_known_set_is_served_without_aws(
     assert list(again.machine.observed.devices["wg0"].peers) == [BOB_KEY]
     assert again.healthy()
     assert again.applied == 3
+
+
+def age(on: Stage) -> float:
+    """As the metrics page would count it."""
+    contact = on.agent.board.status.state.contact
+    assert contact is not None
+    return on.monotonic - contact
+
+
+def test_what_is_served_without_aws_ages_over_a_reboot_and_whatever_the_clock_does(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    rebooted = stage(Machine(), monotonic=3.0, wall=on.wall + 1000)
+    assert age(rebooted) == 1000
+    rebooted.wall -= 5000
+    rebooted.tick(10)
+    assert age(rebooted) == 1010
+    rebooted.hear(HeadSeen(head(1, 7), rebooted.monotonic))
+    assert age(rebooted) == 0
+
+
+def test_the_age_is_not_less_after_a_restart_with_a_clock_that_was_set_back(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    later = stage(Machine(), monotonic=3.0, wall=on.wall + 1000)
+    later.agent.run(lambda: True)
+    assert age(stage(Machine(), monotonic=3.0, wall=on.wall - 4000)) == 1000
+
+
+def test_an_agent_that_is_told_to_end_leaves_the_last_answer(stage: Callable[..., Stage]) -> None:
+    on = served(stage(), 7)
+    on.tick(20)
+    on.hear(HeadSeen(head(1, 7), on.monotonic))
+    on.agent.run(lambda: True)
+    assert age(stage(Machine(), monotonic=3.0, wall=on.wall)) == 0
+
+
+def test_a_gateway_that_the_registry_never_answered_has_no_age(stage: Callable[..., Stage]) -> None:
+    on = stage()
+    on.agent.run(lambda: True)
+    assert stage().agent.board.status.state.contact is None
 
 
 def test_a_cached_key_is_served_until_the_registry_says_otherwise(
