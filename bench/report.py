@@ -40,6 +40,27 @@ def percentile(samples: Iterable[float], percent: float) -> float:
     return ranked[max(0, math.ceil(percent / 100 * len(ranked)) - 1)]
 
 
+def median_low(samples: Iterable[float], doubt: float = 0.05) -> float:
+    """The lower bound of the median by the sign test, with a certainty of `1 - doubt` or more.
+
+    Each sample lies below the median with a probability of one half, whatever the distribution, so
+    the k-th smallest exceeds it with that of fewer than k heads in n throws. Returns the sample of
+    the highest k for which that is at most `doubt`; raises `TooFew` when not even the smallest is
+    (below five samples for 5 %).
+    """
+    ranked = sorted(samples)
+    throws, below, rank = len(ranked), 0.0, 0
+    while rank < throws:
+        below += math.comb(throws, rank) / 2**throws
+        if below > doubt:
+            break
+        rank += 1
+    if rank == 0:
+        message = f"a lower bound from {throws} samples"
+        raise TooFew(message)
+    return ranked[rank - 1]
+
+
 @dataclass(frozen=True)
 class Report:
     """What a bench has measured, and under what conditions."""

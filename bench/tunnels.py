@@ -79,10 +79,12 @@ def server(stack: Stack) -> Server:
     return Server(address, port, public_key, generation)
 
 
-def add_peer(stack: Stack, name: str, *, expires: int | None = None) -> tuple[Peer, Identity]:
+def add_peer(
+    stack: Stack, name: str, *, expires: int | None = None, allow: tuple[str, ...] = ()
+) -> tuple[Peer, Identity]:
     """Let a new peer in, without a command of its own: who adds is not what is measured."""
     identity = Identity.new()
-    new = NewPeer(name, identity.public_text, owner="bench", expires=expires)
+    new = NewPeer(name, identity.public_text, owner="bench", expires=expires, allow=allow)
     pool = stack.environment.client_pool
     return stack.registry.add_peer(new, pool=pool, caller=stack.caller), identity
 
@@ -94,16 +96,23 @@ def drop_peer(stack: Stack, name: str) -> None:
 
 
 def create(
-    stack: Stack, to: Server, name: str, gateways: Collection[IPv4Address], at: IPv4Address
+    stack: Stack,
+    to: Server,
+    name: str,
+    gateways: Collection[IPv4Address],
+    at: IPv4Address,
+    *,
+    allow: tuple[str, ...] = (),
 ) -> Client:
     """A client with a tunnel through the gateway `at`; its peer is added, and need not be known.
 
-    What a bench that was killed has left of one of that name is removed first.
+    `allow` is what the peer may reach, everything by default. What a bench that was killed has left
+    of one of that name is removed first.
     """
     delete(stack, name)
     place = edge.create_client(name)
     ports = find_ports(place, to, gateways)
-    peer, identity = add_peer(stack, name)
+    peer, identity = add_peer(stack, name, allow=allow)
     made = config.tunnel(
         stack.environment, peer, key_generation=to.generation, server_public_key=to.public_key
     )

@@ -102,11 +102,18 @@ def detach(interface: str) -> None:
 
 
 def attach_host(
-    name: str, namespace: str, address: IPv4Address, *, subnet_id: str, groups: Sequence[str]
+    name: str,
+    namespace: str,
+    address: IPv4Address,
+    *,
+    subnet_id: str,
+    groups: Sequence[str],
+    source_check: bool = True,
 ) -> None:
     """Attach a namespace as a private host: in a subnet of moto's, with security groups of moto's.
 
-    It is known from now on to the daemon that keeps the filter, which follows within a second.
+    Without the `source_check` it may forward for others. It is known from now on to the daemon that
+    keeps the filter, which follows within a second.
     """
     ec2 = aws.client("ec2")
     subnet = inventory.read_subnets(ec2)[subnet_id]
@@ -118,6 +125,7 @@ def attach_host(
         subnet_id=subnet_id,
         vpc_id=vpc_id,
         groups=tuple(groups),
+        source_check=source_check,
         id=name,
     )
     attach(namespace, host, subnet)
