@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 _UNIT = "gatepair-wireguard-go@{}.service"
 _ALONE = """[Service]
 PrivateNetwork=yes
-# The agent lists every interface that has a socket in the directory that is usual for them
+# The agent lists every interface that has its socket where they usually are
 RuntimeDirectory=
-TemporaryFileSystem=/run/wireguard
+RuntimeDirectory=wireguard-%i
+RuntimeDirectoryPreserve=no
+BindPaths=/run/wireguard-%i:/run/wireguard
 """
 _LAST_ELASTIC = 250
 """Of the load balancer's addresses: the lab's own are counted from the other end."""

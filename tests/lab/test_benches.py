@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab_driver import ROOT, LabDriver, eventually
 
-from lab import paths, process
+from lab import netns, paths, process
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,6 +31,8 @@ def traces(lab: LabDriver) -> dict[str, Any]:
         "clients": {one["name"]: one["up"] for one in lab.status()["clients"]},
         "peers": sorted(one.name for one in lab.registry.peers()[0]),
         "senders": [one.pid for one in process.strays() if one.name.startswith("bench-")],
+        # gateways come and go
+        "namespaces": [name for name in netns.names() if not name.startswith("gp-i-")],
         "configs": sorted(path.name for path in (paths.run() / "clients").glob("*.conf")),
     }
 
@@ -88,6 +90,23 @@ def test_scale_measures_a_boot_an_addition_and_an_idle_agent(lab: LabDriver) -> 
     idle = [sample for sample in report["samples"] if sample["kind"] == "idle"]
     assert len(idle) == 2, "each gateway"
     assert all(sample["calls"]["BatchGetItem"] >= 5 for sample in idle)
+
+
+@pytest.mark.timeout(200)
+def test_throughput_measures_a_gateway_and_two_bare_wireguards(lab: LabDriver) -> None:
+    with as_it_was(lab):
+        report = measured("throughput", "--rounds", "2", "--seconds", "1")
+    figures = report["figures"]
+    assert {"ratio_median", "control_ratio_median", "ratio_over_control"} <= figures.keys()
+    assert "ratio_low95" not in figures, "two rounds have none"
+    assert figures["void_rounds"] == 0
+    assert all(0.2 < one["ratio"] < 5 for one in report["samples"])
+    assert all(
+        one[f"{path}_{way}"] > 1e6
+        for one in report["samples"]
+        for path in ("gateway", "bare", "control")
+        for way in ("up", "down")
+    )
 
 
 @pytest.mark.timeout(200)

@@ -41,7 +41,11 @@ def test_what_arrived_counts_and_not_what_was_sent() -> None:
         (said(), "another form"),
         (said(sum_received={"bits_per_second": None}), "another form"),
         (said(sum_received={"bits_per_second": 0.0}), "nothing arrived"),
-        (json.dumps({"error": "the server is busy", "end": {}}), "the server is busy"),
+        ('{"error": "it was cut off", "end": {}}', "it was cut off"),
+        (
+            '{"error": "it was cut off", "end": {"sum_received": {"bits_per_second": 5}}}',
+            "it was cut off",
+        ),
     ],
 )
 def test_a_connection_that_failed_is_no_speed(text: str, why: str) -> None:
