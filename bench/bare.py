@@ -152,11 +152,13 @@ def forwarding(bare: Bare, address: IPv4Address, port: int) -> str:
 
     Everything else the load balancer's own rules see to, as for any other flow.
     """
-    return (
-        f"table ip {_table(bare)} {{ chain spread {{ "
-        "type nat hook prerouting priority dstnat; policy accept; "
-        f"ip daddr {bare.endpoint} udp dport {port} dnat to {address}:{port}; }} }}\n"
-    )
+    return f"""table ip {_table(bare)} {{
+  chain spread {{
+    type nat hook prerouting priority dstnat; policy accept;
+    ip daddr {bare.endpoint} udp dport {port} dnat to {address}:{port}
+  }}
+}}
+"""
 
 
 def _table(bare: Bare) -> str:
