@@ -42,8 +42,11 @@ def preflight() -> None:
 
 
 @contextmanager
-def served() -> Generator[None]:
-    """The private host's end, for one client at a time."""
+def _served() -> Generator[None]:
+    """The private host's end, anew for each connection.
+
+    One that has lost its client says for long that it is busy.
+    """
     listens = ["ss", "-Hlnt", f"sport = :{PORT}"]
     process.start(
         _SERVER,
@@ -64,7 +67,8 @@ def pump(namespace: str, target: IPv4Address, direction: str, seconds: int) -> f
         *(["--reverse"] if direction == DOWN else []),
     ]
     try:
-        done = netns.run_in(namespace, command, timeout=seconds + _GRACE, check=False)
+        with _served():
+            done = netns.run_in(namespace, command, timeout=seconds + _GRACE, check=False)
     except Failed as err:
         raise NotMeasured(str(err)) from err
     return rate(done.stdout)

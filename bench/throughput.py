@@ -157,8 +157,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
     with standing("throughput", say) as ground:
         conditions = dict(surroundings(ground))
         at = places(ground, kernel=conditions["wireguard"] == "kernel")
-        with pump.served():
-            samples = rounds(ground, at, options.rounds, options.seconds)
+        samples = rounds(ground, at, options.rounds, options.seconds)
         conditions |= {
             "rounds": options.rounds,
             "seconds": options.seconds,
