@@ -18,6 +18,7 @@ from components.load_balancer import LoadBalancer, LoadBalancerArgs
 from components.network import Network, NetworkArgs
 from components.operator_policies import OperatorPolicies, OperatorPoliciesArgs
 from components.peer_registry import PeerRegistry, PeerRegistryArgs
+from components.preshared_keys import PresharedKeys, PresharedKeysArgs
 
 root = Path(__file__).resolve().parent
 chosen = settings.load()
@@ -37,42 +38,35 @@ registry = PeerRegistry("peer-registry", told, here)
 store = ArtifactStore(
     "artifact", ArtifactStoreArgs(root=root, protect=chosen.protect, tags=tags), here
 )
-role = GatewayRole(
-    "gateway",
-    GatewayRoleArgs(registry=registry, key=key, store=store, region=chosen.region, tags=tags),
-    here,
-)
+may = GatewayRoleArgs(registry=registry, key=key, store=store, region=chosen.region, tags=tags)
+role = GatewayRole("gateway", may, here)
+sealing = PresharedKeysArgs(role=role, protect=chosen.protect, tags=tags)
+psk = PresharedKeys("preshared-keys", sealing, here) if chosen.preshared_keys else None
 start = user_data.environment(chosen, stack=stack, registry=registry, key=key, store=store)
 text = pulumi.Output.from_input(start).apply(partial(user_data.from_files, root=root))
-gateways = Gateways(
-    "gateways",
-    GatewaysArgs(
-        settings=chosen, network=network, balancer=balancer, role=role, user_data=text, tags=tags
-    ),
-    here,
+running = GatewaysArgs(
+    settings=chosen, network=network, balancer=balancer, role=role, user_data=text, tags=tags
 )
-serving = HttpApiArgs(root=root, registry=registry, store=store, region=chosen.region, tags=tags)
+gateways = Gateways("gateways", running, here)
+serving = HttpApiArgs(
+    root=root, registry=registry, store=store, region=chosen.region, preshared=psk, tags=tags
+)
 api = HttpApi("http-api", serving, here) if chosen.http_api else None
-environment = Environment(
-    "environment",
-    EnvironmentArgs(
-        settings=chosen,
-        registry=registry,
-        key=key,
-        balancer=balancer,
-        gateways=gateways,
-        api=api,
-        tags=tags,
-    ),
-    here,
+found = EnvironmentArgs(
+    settings=chosen,
+    registry=registry,
+    key=key,
+    balancer=balancer,
+    gateways=gateways,
+    api=api,
+    preshared=psk,
+    tags=tags,
 )
-operators = OperatorPolicies(
-    "operator",
-    OperatorPoliciesArgs(
-        settings=chosen, network=network, registry=registry, gateways=gateways, tags=tags
-    ),
-    here,
+environment = Environment("environment", found, here)
+allowed = OperatorPoliciesArgs(
+    settings=chosen, network=network, registry=registry, gateways=gateways, preshared=psk, tags=tags
 )
+operators = OperatorPolicies("operator", allowed, here)
 
 for output, value in environment.exports.items():
     pulumi.export(output, value)

@@ -100,6 +100,8 @@ class Settings:
     dns_servers: tuple[IPv4Address, ...]
     dns_search_domains: tuple[str, ...]
     peer_to_peer: bool
+    preshared_keys: bool
+    """Whether peers may have a pre-shared key, which takes a KMS key."""
     http_api: bool
     takeover: bool
     """Whether a client's session goes on at once on the gateway it lands on."""
@@ -165,6 +167,7 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
             "dns.searchDomains", dns.get("searchDomains", []), _HOST_NAME, "corp.example.com"
         ),
         peer_to_peer=values.flag("peerToPeer"),
+        preshared_keys=values.flag("presharedKeys"),
         http_api=values.flag("httpApi"),
         takeover=values.flag("takeover"),
         protect=values.flag("protect"),

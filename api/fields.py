@@ -40,7 +40,7 @@ class Field:
 
 _NUMBER = re.compile(r"-?[0-9]{1,9}")
 
-_TYPES: Mapping[str, type | tuple[type, ...]] = {"string": str, "integer": int, "array": list}
+_TYPES: Mapping[str, type] = {"string": str, "integer": int, "array": list, "boolean": bool}
 
 
 def of_query(
@@ -77,8 +77,10 @@ def read(
 def _judged(one: Field, value: Any, now: datetime, faults: list[Fault]) -> Any:
     kind = one.schema["type"]
     # a bool is an int in Python and none in JSON
-    if not isinstance(value, _TYPES[kind]) or isinstance(value, bool):
-        faults.append(Fault(one.name, value, f"is no {kind}", f"send a JSON {kind}"))
+    if not isinstance(value, _TYPES[kind]) or (isinstance(value, bool) and kind != "boolean"):
+        # in place of a yes somebody may have sent the very key
+        said = None if one is PRESHARED else value
+        faults.append(Fault(one.name, said, f"is no {kind}", f"send a JSON {kind}"))
         return one.default
     if kind == "array":
         return [
@@ -165,6 +167,13 @@ ALLOW = Field(
     },
     lambda value, _: allow.canonical(value),
     default=[],
+)
+PRESHARED = Field(
+    "preshared_key",
+    "whether to make a pre-shared key too; the answer's config is the only one that has it",
+    {"type": "boolean", "default": False},
+    lambda value, _: value,
+    default=False,
 )
 OF_PEER = Field(NAME.name, "of this peer only, also a revoked one", NAME.schema, NAME.judge)
 WAIT = Field(

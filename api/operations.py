@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from api import fields
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from api.calls import Call
     from api.fields import Field
     from registry.items import Peer, Unreadable
+    from registry.preshared import Preshared
     from registry.waiting import Waited
 
 
@@ -98,7 +100,15 @@ def add_peer(call: Call) -> Response:
     """Let a peer in, by its public key."""
     given = call.values
     rules = _within_reach(call, given["allow"])
-    new = NewPeer(given["name"], given["public_key"], given["owner"], given["expires"], rules)
+    made = _sealed(call) if given["preshared_key"] else None
+    new = NewPeer(
+        given["name"],
+        given["public_key"],
+        given["owner"],
+        given["expires"],
+        rules,
+        made.ciphertext if made else "",
+    )
     key = call.stack.server_key()  # without one there is no config to answer with
     try:
         peer = call.stack.registry.add_peer(
@@ -108,8 +118,8 @@ def add_peer(call: Call) -> Response:
             confirmed=call.stack.confirmed,
         )
     except Repeated as err:
-        peer = call.stack.wanted(err.name)
-    facts = {**_peer(call, peer), **_tunnel(call, peer, key)}
+        peer, made = call.stack.wanted(err.name), None  # what was made then is nowhere any more
+    facts = {**_peer(call, peer), **_tunnel(call, peer, key, made)}
     return _answer(call, facts, status=201, headers={"location": f"/peers/{peer.name}"})
 
 
@@ -132,22 +142,26 @@ def rotate_peer(call: Call) -> Response:
     if call.once is None:
         _refuse_own_key(call.stack.wanted(name), public_key)
 
+    make = cache(partial(call.stack.sealer.make, public_key))  # once, however often it is tried
+
     def rekeyed(peer: Peer) -> Peer:
         # a repeated request has been told apart by now, and finds the key it brought itself
         if call.once is not None:
             _refuse_own_key(peer, public_key)
-        return replace(peer, public_key=public_key)
+        sealed = make().ciphertext if peer.preshared else ""
+        return replace(peer, public_key=public_key, preshared=sealed)
 
     try:
         altered = call.stack.registry.alter_peer(name, rekeyed, action="rotate", caller=call.caller)
         peer, awaited = altered.peer, Awaited(altered.peer.generation, altered.epoch)
+        made = make() if peer.preshared else None
     except Repeated as err:
-        peer = call.stack.wanted(name)
+        peer, made = call.stack.wanted(name), None
         awaited = Awaited(err.generation, call.stack.registry.head().epoch)
     waited = wait(
         call.stack.fleet, awaited, began=call.began, timeout=_left(call), tell=lambda *_: None
     )
-    return _confirmed(call, {**_peer(call, peer), **_tunnel(call, peer, key)}, waited)
+    return _confirmed(call, {**_peer(call, peer), **_tunnel(call, peer, key, made)}, waited)
 
 
 def revoke_peer(call: Call) -> Response:
@@ -209,12 +223,23 @@ def _peer(call: Call, peer: Peer) -> dict[str, object]:
     return {"peer": describe.peer_json(peer, call.now)}
 
 
-def _tunnel(call: Call, peer: Peer, key: tuple[int, str]) -> dict[str, object]:
+def _tunnel(
+    call: Call, peer: Peer, key: tuple[int, str], made: Preshared | None = None
+) -> dict[str, object]:
+    """The tunnel; `made` is the pre-shared key if this is the answer that hands it out."""
     generation, public_key = key
     environment = call.stack.environment
     return describe.tunnel_json(
-        config.tunnel(environment, peer, key_generation=generation, server_public_key=public_key)
+        config.tunnel(environment, peer, key_generation=generation, server_public_key=public_key),
+        made.clear if made else None,
     )
+
+
+def _sealed(call: Call) -> Preshared:
+    try:
+        return call.stack.sealer.make(call.values["public_key"])
+    except Refusal as err:
+        raise refused([fault("preshared_key", True, err)]) from err
 
 
 def _within_reach(call: Call, texts: Iterable[str]) -> tuple[str, ...]:
@@ -230,7 +255,14 @@ def _unreadable(found: Iterable[Unreadable]) -> list[dict[str, str]]:
 
 # ------------------------------------------------------------------ the table
 
-ADD = (fields.NAME, fields.PUBLIC_KEY, fields.OWNER, fields.EXPIRES, fields.ALLOW)
+ADD = (
+    fields.NAME,
+    fields.PUBLIC_KEY,
+    fields.OWNER,
+    fields.EXPIRES,
+    fields.ALLOW,
+    fields.PRESHARED,
+)
 
 OPERATIONS = (
     Operation(
@@ -290,7 +322,7 @@ OPERATIONS = (
         "POST",
         "/peers/{name}/rotate",
         "Give a peer a new key, and wait until every gateway refuses the old one (200, or 202 with "
-        "those that have not confirmed)",
+        "those that have not confirmed); one with a pre-shared key gets a new one, in the config",
         rotate_peer,
         {200: "Rotation", 202: "Rotation"},
         (404, 409),

@@ -44,7 +44,11 @@ _TUNNEL: Mapping[str, Schema] = {
     "allowed_ips": _list(TEXT),
     "mtu": NUMBER,
     "dns": _list(TEXT),
-    "config": {**TEXT, "description": "the file for wg-quick, a placeholder for the private key"},
+    "config": {
+        **TEXT,
+        "description": "the file for wg-quick, a placeholder for the private key; a pre-shared key "
+        "is in it where one has just been made, elsewhere a placeholder",
+    },
 }
 _CONFIRMATION: Mapping[str, Schema] = {
     "seconds": {**SECONDS, "description": "since the request came"},
@@ -62,6 +66,7 @@ SCHEMAS: Mapping[str, Schema] = {
         name=TEXT,
         address=TEXT,
         public_key=TEXT,
+        preshared_key={**FLAG, "description": "whether it has one"},
         owner=TEXT,
         created=TEXT,
         expires={**_maybe(TEXT), "description": "ISO 8601 in UTC; null is never"},

@@ -118,7 +118,7 @@ def create(
     )
     tunnel = clients.Tunnel(place, clients.config_file(name))
     tunnel.config.parent.mkdir(mode=0o700, exist_ok=True)
-    text = config.render(made, identity.private_text, comments=False)
+    text = config.render(made, config.Secrets(identity.private_text), comments=False)
     text = text.replace("[Interface]\n", f"[Interface]\nListenPort = {ports[at]}\n")
     text = text.replace(f"Endpoint = {made.endpoint}:", f"Endpoint = {to.address}:")
     write_atomic(tunnel.config, text, mode=0o600)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import TYPE_CHECKING
@@ -22,6 +22,10 @@ KEEPALIVE = 25
 PLACEHOLDER = "PUT_YOUR_PRIVATE_KEY_HERE"
 """Stands for a private key that is elsewhere: wg refuses it by name, instead of starting wrong."""
 
+PRESHARED_PLACEHOLDER = "PUT_YOUR_PRESHARED_KEY_HERE"
+"""Stands for a pre-shared key: it was in the first config, and nobody but the gateways can read it
+again."""
+
 NAME_SERVICE = 53
 """Port of a resolver."""
 
@@ -30,8 +34,23 @@ KEY_SLOTS = 2
 
 
 @dataclass(frozen=True)
+class Secrets:
+    """What a config has in it that is kept nowhere else; None is what is not here."""
+
+    private: str | None = field(default=None, repr=False)
+    preshared: str | None = field(default=None, repr=False)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to lose."""
+        return bool(self.private or self.preshared)
+
+
+NO_SECRETS = Secrets()
+
+
+@dataclass(frozen=True)
 class Tunnel:
-    """One client's tunnel, without its private key."""
+    """One client's tunnel, without its secrets."""
 
     stack: str
     name: str
@@ -46,6 +65,8 @@ class Tunnel:
     allowed: tuple[IPv4Network, ...]
     endpoint: str
     port: int
+    preshared: bool = False
+    """Whether a pre-shared key belongs to it."""
 
 
 def endpoint_port(port: int, key_generation: int) -> int:
@@ -79,6 +100,7 @@ def tunnel(
         allowed=tuple(dict.fromkeys(networks)),
         endpoint=environment.endpoint,
         port=endpoint_port(environment.port, key_generation),
+        preshared=bool(peer.preshared),
     )
 
 
@@ -89,18 +111,20 @@ def reaches_resolver(environment: Environment, peer: Peer, server: IPv4Address) 
     return not peer.allow or not within or any(rule.covers(asked) for rule in peer.rules)
 
 
-def render(to: Tunnel, private_key: str | None = None, *, comments: bool = True) -> str:
-    """The config file's text; without a private key, with a placeholder for it."""
+def render(to: Tunnel, secrets: Secrets = NO_SECRETS, *, comments: bool = True) -> str:
+    """The config file's text, with a placeholder for each secret that is not here."""
+    preshared = secrets.preshared or PRESHARED_PLACEHOLDER
     lines = [
-        *(_comments(to, private_key) if comments else ()),
+        *(_comments(to, secrets) if comments else ()),
         "[Interface]",
-        f"PrivateKey = {private_key or PLACEHOLDER}",
+        f"PrivateKey = {secrets.private or PLACEHOLDER}",
         f"Address = {to.address}/32",
         *([f"DNS = {', '.join(to.dns)}"] if to.dns else []),
         f"MTU = {to.mtu}",
         "",
         "[Peer]",
         f"PublicKey = {to.server_public_key}",
+        *([f"PresharedKey = {preshared}"] if to.preshared else []),
         f"AllowedIPs = {', '.join(map(str, to.allowed))}",
         f"Endpoint = {to.endpoint}:{to.port}",
         f"PersistentKeepalive = {KEEPALIVE}",
@@ -108,10 +132,12 @@ def render(to: Tunnel, private_key: str | None = None, *, comments: bool = True)
     return "\n".join(lines) + "\n"
 
 
-def _comments(to: Tunnel, private_key: str | None) -> list[str]:
+def _comments(to: Tunnel, secrets: Secrets) -> list[str]:
     lines = [f"# {to.name}, stack {to.stack}, server key {to.key_generation}"]
     if to.expires is not None:
         lines.append(f"# expires {datetime.fromtimestamp(to.expires, UTC):%Y-%m-%d %H:%M} UTC")
-    if private_key is None:
+    if secrets.private is None:
         lines.append("# PrivateKey: the one whose public key was registered; only you have it")
+    if to.preshared and secrets.preshared is None:
+        lines.append("# PresharedKey: the one in the config that came with this key")
     return lines

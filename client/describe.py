@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from client import config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from client.config import Tunnel
     from registry.confirmation import Member
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry.situation import Gateway, Situation
     from registry.waiting import Answer, Waited
 
-COLUMNS = ("NAME", "ADDRESS", "EXPIRES", "OWNER", "PUBLIC KEY")
+COLUMNS = ("NAME", "ADDRESS", "EXPIRES", "PSK", "OWNER", "PUBLIC KEY")
 
 
 def instant(seconds: int) -> str:
@@ -38,7 +38,8 @@ def over(peer: Peer, now: datetime) -> bool:
 
 def row(peer: Peer, now: datetime) -> tuple[str, ...]:
     """A peer under `COLUMNS`."""
-    return peer.name, str(peer.address), end(peer, now), peer.owner, peer.public_key
+    preshared = "yes" if peer.preshared else "-"
+    return peer.name, str(peer.address), end(peer, now), preshared, peer.owner, peer.public_key
 
 
 def lines(peer: Peer, now: datetime) -> list[str]:
@@ -50,6 +51,7 @@ def lines(peer: Peer, now: datetime) -> list[str]:
         "owner": peer.owner or "-",
         "created": peer.created,
         "expires": end(peer, now),
+        "pre-shared": "yes" if peer.preshared else "no",
         "reaches": ", ".join(peer.allow) or "all that the stack lets peers reach",
         "last change": peer.generation,
     }
@@ -62,6 +64,7 @@ def peer_json(peer: Peer, now: datetime) -> dict[str, object]:
         "name": peer.name,
         "address": str(peer.address),
         "public_key": peer.public_key,
+        "preshared_key": bool(peer.preshared),
         "owner": peer.owner,
         "created": peer.created,
         "expires": None if peer.expires is None else instant(peer.expires),
@@ -76,8 +79,19 @@ AUDIT_COLUMNS = ("AT", "GENERATION", "ACTION", "NAME", "CALLER", "DETAILS")
 
 def audit_row(entry: Audit) -> tuple[str, ...]:
     """An audit item under `AUDIT_COLUMNS`."""
-    details = "; ".join(f"{name}: {_brief(value)}" for name, value in entry.details.items())
+    shown = _unsealed(entry.details)
+    details = "; ".join(f"{name}: {_brief(value)}" for name, value in shown.items())
     return entry.at, str(entry.generation), entry.action, entry.name, entry.caller, details
+
+
+def _unsealed(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The details with a word in place of each ciphertext, which tells nobody anything."""
+    shown = dict(details)
+    if isinstance(before := shown.get("before"), dict):
+        shown["before"] = _unsealed(before)
+    if "preshared_key" in shown:
+        shown["preshared_key"] = "none" if shown["preshared_key"] == "none" else "encrypted"
+    return shown
 
 
 def _brief(value: object) -> str:
@@ -94,12 +108,15 @@ def audit_json(entry: Audit) -> dict[str, object]:
         "action": entry.action,
         "name": entry.name,
         "caller": entry.caller,
-        "details": entry.details,
+        "details": _unsealed(entry.details),
     }
 
 
-def tunnel_json(tunnel: Tunnel) -> dict[str, object]:
-    """A tunnel, with the config's text, in which the private key is a placeholder."""
+def tunnel_json(tunnel: Tunnel, preshared: str | None = None) -> dict[str, object]:
+    """A tunnel, with the config's text, in which the private key is a placeholder.
+
+    A pre-shared key is in it only if it is given here.
+    """
     return {
         "server_public_key": tunnel.server_public_key,
         "key_generation": tunnel.key_generation,
@@ -107,7 +124,7 @@ def tunnel_json(tunnel: Tunnel) -> dict[str, object]:
         "allowed_ips": [str(network) for network in tunnel.allowed],
         "mtu": tunnel.mtu,
         "dns": list(tunnel.dns),
-        "config": config.render(tunnel),
+        "config": config.render(tunnel, config.Secrets(preshared=preshared)),
     }
 
 

@@ -41,8 +41,8 @@ class Handover:
 
     name: str
     public_key: str
-    private_key: str | None
-    """None when its owner has it."""
+    secrets: config.Secrets
+    """Without the private key when its owner has it."""
     rotated: bool = False
     """Whether the peer was there before, with another key."""
 
@@ -67,7 +67,7 @@ def enrol(
     peer may be there, and nobody else has its key), and when a file could not get its name.
     """
     files = [StagedFile(path) for path in outputs.paths]
-    private_key = handover.private_key
+    secrets = handover.secrets
 
     def tunnel_of(peer: Peer) -> config.Tunnel:
         return config.tunnel(
@@ -76,8 +76,8 @@ def enrol(
 
     def contents(peer: Peer) -> list[bytes]:
         to = tunnel_of(peer)
-        text = [config.render(to, private_key).encode()] if outputs.conf else []
-        image = [qr.png(config.render(to, private_key, comments=False))] if outputs.png else []
+        text = [config.render(to, secrets).encode()] if outputs.conf else []
+        image = [qr.png(config.render(to, secrets, comments=False))] if outputs.png else []
         return text + image
 
     writing = False
@@ -120,8 +120,9 @@ def _unknown(handover: Handover, files: list[StagedFile]) -> list[str]:
     misplaced = _keep(files)
     name, paths = handover.name, " and ".join(str(file.path) for file in files)
     anew = "call again" if handover.rotated else "add another"
-    there = f"{paths} holds its private key" if files else f"{anew}: its private key is lost"
-    if handover.private_key is None:
+    which = "private key" if handover.secrets.private else "pre-shared key"
+    there = f"{paths} holds its {which}" if files else f"{anew}: its {which} is lost"
+    if not handover.secrets:
         there = f"`peers config {name}` prints its config"
     absent = f"remove {paths} and call again" if files else "call again"
     if handover.rotated:

@@ -105,11 +105,12 @@ class Peer:
     keepalive: int
     """Seconds; 0 is off."""
     preshared: bool = False
+    """Whether it has a pre-shared key; which one is asked only where it goes to another peer."""
 
 
 @dataclass(frozen=True)
 class Tunnel:
-    """The interface. The private key that wg prints with it is dropped where it is parsed."""
+    """The interface. The keys that wg prints with it are dropped where it is parsed."""
 
     public_key: str
     peers: dict[str, Peer]
@@ -591,8 +592,6 @@ def read_config(text: str) -> Written:
             values[found[2].lower()] = found[4]
         if line.startswith(ADDRESSES):
             addresses = tuple(line[len(ADDRESSES) :].split())
-    if "presharedkey" in values:
-        raise Refused("a preshared key, which gatepair's gateways do not use")
     for name in ("publickey", "endpoint", "allowedips"):
         if name not in values:
             raise Refused(f"the peer has no {name}")
@@ -731,8 +730,6 @@ class Machine:
         main = tunnel.peer_of(self.service)
         if main is None:
             raise Refused(f"{self.name}: no peer has {self.service} in its AllowedIPs")
-        if main.preshared:
-            raise Refused(f"{self.name}: a preshared key, which gatepair's gateways do not use")
         return Look(time.monotonic(), time.time(), tunnel, main)
 
     def ask(self) -> Announcement:
@@ -768,7 +765,9 @@ class Machine:
         device = self.device
         if isinstance(action, Greet):
             options = ("endpoint", action.endpoint, "persistent-keepalive", str(KEEPALIVE))
-            run("wg", "set", device, "peer", action.key.public_key, *options)
+            # the pre-shared key is the client's own, whichever key the server has
+            words, secret = self._preshared(self.look().main)
+            run("wg", "set", device, "peer", action.key.public_key, *words, *options, stdin=secret)
         elif isinstance(action, Move):
             if not action.back:
                 self._await_pause(action.old)
@@ -783,10 +782,22 @@ class Machine:
             again = ("peer", peer.public_key, "endpoint", action.endpoint)
             carried = ("allowed-ips", ",".join(peer.allowed_ips))
             alive = ("persistent-keepalive", str(peer.keepalive or KEEPALIVE))
-            run("wg", "set", device, "peer", peer.public_key, "remove", *again, *carried, *alive)
+            words, secret = self._preshared(peer)
+            anew = ("peer", peer.public_key, "remove", *again, *words)
+            run("wg", "set", device, *anew, *carried, *alive, stdin=secret)
         elif isinstance(action, Keep) and self.stale(action):
             path = self.config.resolve()
             replace_file(path, self._text(action))
+
+    def _preshared(self, peer: Peer) -> tuple[tuple[str, ...], str]:
+        """Words for `wg set` that give a peer the pre-shared key of `peer`, and their stdin."""
+        if not peer.preshared:
+            return (), ""
+        for line in run("wg", "show", self.device, "preshared-keys").splitlines():
+            key, _, secret = line.partition("\t")
+            if key == peer.public_key:
+                return ("preshared-key", "/dev/stdin"), secret + "\n"
+        raise Refused(f"{self.name}: its pre-shared key is gone")
 
     def _await_pause(self, public_key: str) -> None:
         still = min(STILL_AT_MOST, max(STILL, self.round_trip))

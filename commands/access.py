@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from client.config import Tunnel
+    from client.config import Secrets, Tunnel
     from registry.items import Peer
+    from registry.preshared import Preshared, Sealer
     from registry.stack import Stack
 
 WG_QUICK_NAME = re.compile(r"[a-zA-Z0-9_=+.-]{1,15}\.conf")
@@ -46,6 +47,7 @@ class Pair:
 
     public: str
     private: str | None
+    preshared: Preshared | None = None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Pair:
@@ -56,6 +58,22 @@ class Pair:
             return cls(args.public_key, None)
         made = keys.generate()
         return cls(made.public, made.private)
+
+    def sealed_by(self, sealer: Sealer) -> Pair:
+        """The same, with a new pre-shared key."""
+        return replace(self, preshared=sealer.make(self.public))
+
+    @property
+    def ciphertext(self) -> str:
+        """Of the pre-shared key, for the registry; empty where there is none."""
+        return self.preshared.ciphertext if self.preshared else ""
+
+    @property
+    def secrets(self) -> Secrets:
+        """What goes into the config and nowhere else."""
+        from client.config import Secrets
+
+        return Secrets(self.private, self.preshared.clear if self.preshared else None)
 
     def __repr__(self) -> str:
         """Without the private half: a repr ends up in logs and tracebacks."""
@@ -80,10 +98,18 @@ def check_outputs(args: argparse.Namespace) -> None:
         )
     if args.json and args.qr:
         raise Refusal("--json with --qr", "both print on stdout", "take --png or --out")
-    if args.json and not (args.public_key or args.out or args.png):
-        raise Refusal("--json", "prints no private key, which would be lost", "add --out FILE")
+    if not args.public_key:
+        refuse_lost(args, "private key")
+    if args.preshared_key:
+        refuse_lost(args, "pre-shared key")
     if args.out and args.png and args.out.absolute() == args.png.absolute():
         raise Refusal(f"output {args.png}", "is named twice", "name two files")
+
+
+def refuse_lost(args: argparse.Namespace, what: str) -> None:
+    """Refuse what would make a secret and print it nowhere."""
+    if args.json and not outputs_of(args):
+        raise Refusal("--json", f"prints no {what}, which would be lost", "add --out FILE")
 
 
 def key_checks(args: argparse.Namespace) -> list[Callable[[], object]]:
@@ -117,7 +143,9 @@ def add(args: argparse.Namespace) -> None:
         stack = connect(args.stack)
         (rules,) = check(lambda: allow.rules(args.allow, stack.environment.reach))
         pair = Pair.of(args)
-        new = NewPeer(args.name, pair.public, args.owner, expires, rules)
+        if args.preshared_key:
+            pair = pair.sealed_by(stack.sealer)
+        new = NewPeer(args.name, pair.public, args.owner, expires, rules, pair.ciphertext)
         caller = stack.caller
 
         def write(stage: Callable[[Peer], None]) -> Peer:
@@ -142,20 +170,24 @@ def rotate(args: argparse.Namespace) -> int:
 
     with explained():
         stack = connect(args.stack)
-        if stack.wanted(args.name).public_key == args.public_key:
+        former = stack.wanted(args.name)
+        if former.public_key == args.public_key:
             raise Refusal(
                 f"public key {args.public_key!r}",
                 f"is the key that {args.name} has",
                 "make a new pair with `wg genkey`",
             )
         pair = Pair.of(args)
+        if bool(former.preshared) if args.preshared_key is None else args.preshared_key:
+            refuse_lost(args, "pre-shared key")
+            pair = pair.sealed_by(stack.sealer)
         caller = stack.caller
         epochs: list[str] = []
 
         def write(stage: Callable[[Peer], None]) -> Peer:
             altered = stack.registry.alter_peer(
                 args.name,
-                lambda peer: replace(peer, public_key=pair.public),
+                lambda peer: replace(peer, public_key=pair.public, preshared=pair.ciphertext),
                 action="rotate",
                 caller=caller,
                 stage=stage,
@@ -202,7 +234,7 @@ def hand_out(
         peer, tunnel = enrol(
             write,
             stack.environment,
-            Handover(args.name, pair.public, pair.private, rotated),
+            Handover(args.name, pair.public, pair.secrets, rotated),
             key_generation=generation,
             server_public_key=server_public_key,
             outputs=Outputs(args.out, args.png),
@@ -210,19 +242,20 @@ def hand_out(
         )
         tell(f"{peer.name} may enter as {peer.address}" + (" with its new key" if rotated else ""))
         try:
-            print_config(args, peer, tunnel, pair.private)
+            print_config(args, peer, tunnel, pair.secrets)
         except (OSError, KeyboardInterrupt) as err:
-            if outputs_of(args) or not pair.private:
+            if outputs_of(args) or not pair.secrets:
                 raise
             silence()
             cure = "rotate its key again" if rotated else "add another peer in its place"
-            lost = f"the private key of {peer.name} is lost; {cure}"
+            which = "private key" if pair.private else "pre-shared key"
+            lost = f"the {which} of {peer.name} is lost; {cure}"
             raise Unsettled([f"stdout: {err or 'interrupted'}: {lost}"]) from err
     _remark(args, stack, peer, pair)
     return peer
 
 
-def print_config(args: argparse.Namespace, peer: Peer, tunnel: Tunnel, private: str | None) -> None:
+def print_config(args: argparse.Namespace, peer: Peer, tunnel: Tunnel, secrets: Secrets) -> None:
     """What is due on stdout."""
     from client import config, describe, qr
 
@@ -232,17 +265,20 @@ def print_config(args: argparse.Namespace, peer: Peer, tunnel: Tunnel, private: 
         facts = {"stack": args.stack, "peer": described, "files": files}
         print_json({**facts, **describe.tunnel_json(tunnel)})
     elif args.qr:
-        code = config.render(tunnel, private, comments=False)
+        code = config.render(tunnel, secrets, comments=False)
         print_utf8(qr.terminal(code, colour=sys.stdout.isatty()))
     elif not files:
-        print_utf8(config.render(tunnel, private))
+        print_utf8(config.render(tunnel, secrets))
 
 
 def _remark(args: argparse.Namespace, stack: Stack, peer: Peer, pair: Pair) -> None:
     from client import config
 
-    if pair.private:
-        tell(*(f"{path} holds the private key, the only copy" for path in outputs_of(args)))
+    held = ["private key"] if pair.private else []
+    held += ["pre-shared key"] if pair.preshared else []
+    if held:
+        what = " and the ".join(held)
+        tell(*(f"{path} holds the {what}, the only copy" for path in outputs_of(args)))
     if args.out and not WG_QUICK_NAME.fullmatch(args.out.name):
         tell(f"wg-quick wants at most 15 characters and .conf: rename {args.out.name} for it")
     for server in stack.environment.dns.servers:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from client.delivery import refuse_unusable
 from commands import terminal
 from commands.terminal import (
     CHANGES,
@@ -25,9 +26,10 @@ from registry.errors import RegistryError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from pathlib import Path
 
-    from commands.declared import Plan, Step
+    from commands.declared import Declared, Plan, Step
     from registry.confirmation import Awaited
     from registry.items import Peer
     from registry.operators import Revocation
@@ -44,7 +46,11 @@ tell = partial(terminal.tell, "peers")
 
 def apply(args: argparse.Namespace) -> int:
     """Print the plan, or carry it out."""
-    _, text = check(lambda: validation.stack_name(args.stack), lambda: _content(args.file))
+    _, text, _ = check(
+        lambda: validation.stack_name(args.stack),
+        lambda: _content(args.file),
+        lambda: None if args.out is None else _refuse_no_directory(args.out),
+    )
     from commands import declared
     from commands.stacks import connect
     from registry.environment import explained
@@ -59,12 +65,34 @@ def apply(args: argparse.Namespace) -> int:
             step.declared.public_key for step in plan.steps if step.declared is not None
         )
         declared.refuse_unusable(plan, registered, used, str(args.file), now)
+        _refuse_unsealed(args, stack, plan)
         mass = plan.mass_removal(args.largest_removal) and not args.allow_mass_removal
         if args.plan:
             return _planned(args, plan, mass=mass)
         if mass:
             raise _mass_removal(args, plan)
         return _carry_out(args, stack, plan)
+
+
+def _refuse_no_directory(path: Path) -> None:
+    if not path.is_dir():
+        raise Refusal(f"--out {path}", "is no directory", "make it first")
+
+
+def _refuse_unsealed(args: argparse.Namespace, stack: Stack, plan: Plan) -> None:
+    """Refuse, before anything is changed, pre-shared keys that nobody could be given."""
+    sealing = [step.name for step in plan.steps if step.seals]
+    if not sealing:
+        return
+    stack.sealer.refuse_unable()
+    if args.out is not None:
+        check(*(lambda name=name: refuse_unusable(args.out / f"{name}.conf") for name in sealing))
+    elif not args.plan:
+        raise Refusal(
+            f"file {args.file}",
+            f"gives a new pre-shared key to {', '.join(sealing)}, which is handed out once",
+            "add --out DIRECTORY, and do it where their configs may be",
+        )
 
 
 def _content(path: Path) -> str:
@@ -150,7 +178,7 @@ def _carry_out(args: argparse.Namespace, stack: Stack, plan: Plan) -> int:
     progress = _Progress(len(plan.steps))
     try:
         for step in plan.steps:
-            _do(stack, step, progress)
+            _do(args, stack, step, progress)
             if not args.json:
                 print_utf8(f"{SIGNS[step.action]} {step.action} {step.name}\n")
     except KeyboardInterrupt as err:
@@ -173,45 +201,99 @@ def _carry_out(args: argparse.Namespace, stack: Stack, plan: Plan) -> int:
     return FAILED
 
 
-def _do(stack: Stack, step: Step, progress: _Progress) -> None:
+def _do(args: argparse.Namespace, stack: Stack, step: Step, progress: _Progress) -> None:
     """One change of the registry."""
-    from registry.operators import NewPeer
-
     wanted = step.declared
     if wanted is None:
         revocation = stack.registry.revoke_peer(step.name, caller=stack.caller)
         progress.revoked.append(revocation)
         progress.to_confirm = (revocation.generation, revocation.epoch)
-    elif step.action == "add":
-        stack.registry.add_peer(
-            NewPeer(wanted.name, wanted.public_key, wanted.owner, wanted.expires, wanted.allow),
+    elif not step.seals:
+        _write(stack, step.action, wanted, progress)
+    else:
+        _hand_out(args, stack, step.action, wanted, progress)
+    progress.done.append(step)
+
+
+def _hand_out(
+    args: argparse.Namespace, stack: Stack, action: str, wanted: Declared, progress: _Progress
+) -> None:
+    """The change of a peer that gets a pre-shared key, and its config."""
+    from client.config import Secrets
+    from client.enrolment import Handover, Outputs, enrol
+    from client.interrupts import held
+
+    made = stack.sealer.make(wanted.public_key)
+    generation, server_public_key = stack.server_key()
+    conf = args.out / f"{wanted.name}.conf"
+    with held() as hold:
+        enrol(
+            lambda stage: _write(
+                stack, action, wanted, progress, sealed=made.ciphertext, stage=stage
+            ),
+            stack.environment,
+            Handover(
+                wanted.name,
+                wanted.public_key,
+                Secrets(preshared=made.clear),
+                rotated=action == "change",
+            ),
+            key_generation=generation,
+            server_public_key=server_public_key,
+            outputs=Outputs(conf),
+            hold=hold,
+        )
+    tell(f"{conf} holds the pre-shared key, the only copy")
+
+
+def _write(
+    stack: Stack,
+    action: str,
+    wanted: Declared,
+    progress: _Progress,
+    *,
+    sealed: str = "",
+    stage: Callable[[Peer], None] | None = None,
+) -> Peer:
+    """Add or change a peer; `sealed` is its new pre-shared key, if it gets one."""
+    from registry.operators import NewPeer
+
+    if action == "add":
+        return stack.registry.add_peer(
+            NewPeer(
+                wanted.name, wanted.public_key, wanted.owner, wanted.expires, wanted.allow, sealed
+            ),
             pool=stack.environment.client_pool,
             caller=stack.caller,
             confirmed=stack.confirmed,
+            stage=stage,
         )
-    else:
-        altered = stack.registry.alter_peer(
-            wanted.name,
-            lambda peer: replace(
-                peer,
-                public_key=wanted.public_key,
-                owner=wanted.owner,
-                expires=wanted.expires,
-                allow=wanted.allow,
-            ),
-            action="change",
-            caller=stack.caller,
-        )
-        if _takes_away(altered.former, altered.peer):
-            progress.to_confirm = (altered.peer.generation, altered.epoch)
-    progress.done.append(step)
+    altered = stack.registry.alter_peer(
+        wanted.name,
+        lambda peer: replace(
+            peer,
+            public_key=wanted.public_key,
+            owner=wanted.owner,
+            expires=wanted.expires,
+            allow=wanted.allow,
+            preshared=sealed or (peer.preshared if wanted.preshared else ""),
+        ),
+        action="change",
+        caller=stack.caller,
+        stage=stage,
+    )
+    if _takes_away(altered.former, altered.peer):
+        progress.to_confirm = (altered.peer.generation, altered.epoch)
+    return altered.peer
 
 
 def _takes_away(former: Peer, peer: Peer) -> bool:
     """Whether somebody could do something before that must not be possible any more."""
-    return (former.public_key, former.allow) != (peer.public_key, peer.allow) or (
-        peer.expires is not None and (former.expires is None or peer.expires < former.expires)
-    )
+    return (former.public_key, former.allow, former.preshared) != (
+        peer.public_key,
+        peer.allow,
+        peer.preshared,
+    ) or (peer.expires is not None and (former.expires is None or peer.expires < former.expires))
 
 
 def _confirmed(args: argparse.Namespace, stack: Stack, progress: _Progress) -> Waited:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIELDS = ("public_key", "owner", "expires", "allow")
+FIELDS = ("public_key", "owner", "expires", "allow", "preshared_key")
 
 FEW = 3
 """Removals that need no leave, however small the registry is."""
@@ -42,14 +42,17 @@ class Declared:
     owner: str = ""
     expires: int | None = None
     allow: tuple[str, ...] = ()
+    preshared: bool = False
+    """Whether it has a pre-shared key, whichever that is."""
 
     def matches(self, peer: Peer) -> bool:
         """Whether the registry says the same."""
-        return (self.public_key, self.owner, self.expires, self.allow) == (
+        return (self.public_key, self.owner, self.expires, self.allow, self.preshared) == (
             peer.public_key,
             peer.owner,
             peer.expires,
             peer.allow,
+            bool(peer.preshared),
         )
 
 
@@ -63,6 +66,8 @@ class Step:
     what: tuple[str, ...] = ()
     """For people: what will be different."""
     declared: Declared | None = None
+    seals: bool = False
+    """Whether the peer gets a pre-shared key with it, which is handed out once."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +198,7 @@ def _declared(
         owner=judged.get("owner", validation.owner, ""),
         expires=judged.get("expires", validation.end_of, None),
         allow=judged.rules(reach),
+        preshared=judged.get("preshared_key", _flag, default=False),
     )
     return peer if len(faults.found) == before else None
 
@@ -255,6 +261,13 @@ def _refuse_shared_keys(peers: Iterable[Declared], faults: _Faults) -> None:
         first.setdefault(peer.public_key, peer)
 
 
+def _flag(text: str) -> bool:
+    """YAML's true or false. Raises `Refusal`."""
+    if text.lower() not in ("true", "false"):
+        raise Refusal(f"preshared_key {text!r}", "neither true nor false", "write true or false")
+    return text.lower() == "true"
+
+
 def _line(node: yaml.Node) -> int:
     return node.start_mark.line + 1
 
@@ -271,16 +284,21 @@ def plan(declared: Mapping[str, Declared], registered: Iterable[Peer]) -> Plan:
     there = {peer.name: peer for peer in registered}
     removals = [Step("remove", name) for name in sorted(there.keys() - declared.keys())]
     changes = [
-        Step("change", name, _differences(there[name], wanted), wanted)
+        Step("change", name, _differences(there[name], wanted), wanted, _seals(there[name], wanted))
         for name, wanted in sorted(declared.items())
         if name in there and not wanted.matches(there[name])
     ]
     additions = [
-        Step("add", name, _described(wanted), wanted)
+        Step("add", name, _described(wanted), wanted, wanted.preshared)
         for name, wanted in sorted(declared.items())
         if name not in there
     ]
     return Plan((*removals, *changes, *additions), len(there))
+
+
+def _seals(peer: Peer, wanted: Declared) -> bool:
+    """A pre-shared key belongs to one public key: with another one comes another one."""
+    return wanted.preshared and not (peer.preshared and peer.public_key == wanted.public_key)
 
 
 def refuse_unusable(
@@ -324,6 +342,7 @@ def _described(peer: Declared) -> tuple[str, ...]:
     said += [f"owner {peer.owner}"] if peer.owner else []
     said += [f"expires {_instant(peer.expires)}"] if peer.expires is not None else []
     said += [f"allow {', '.join(peer.allow)}"] if peer.allow else []
+    said += ["preshared_key, a new one"] if peer.preshared else []
     return tuple(said)
 
 
@@ -333,6 +352,11 @@ def _differences(peer: Peer, wanted: Declared) -> tuple[str, ...]:
         ("owner", peer.owner or "none", wanted.owner or "none"),
         ("expires", _instant(peer.expires), _instant(wanted.expires)),
         ("allow", ", ".join(peer.allow) or "all", ", ".join(wanted.allow) or "all"),
+        (
+            "preshared_key",
+            "one" if peer.preshared else "none",
+            "a new one" if _seals(peer, wanted) else "one" if wanted.preshared else "none",
+        ),
     )
     return tuple(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
 

@@ -21,6 +21,9 @@ A key pair is made here, and the private key goes into the config and nowhere el
 --out (mode 0600), to the screen with --qr, to a picture with --png; with none of them the config is
 printed on stdout. With --public-key the private key never leaves its owner's machine, and the
 config has a placeholder for it. No file is ever overwritten.
+
+With --preshared-key a secret of the peer and the gateways joins every handshake; it is made here
+too, goes into the config, and is registered encrypted, for gateways alone to read.
 """
 
 REVOKE = """\
@@ -41,14 +44,16 @@ Give a peer a new key, under the same name, address and rules.
 What its user notices: the tunnel falls silent within seconds, without an error, until the new
 config is in its place (wg-quick: down, replace the file, up; in an app: delete the tunnel, scan the
 new code). The tunnel address stays, so connections that bear a pause go on. The old key is revoked
-and never comes back; the command waits until every gateway refuses it, as `revoke` does.
+and never comes back; the command waits until every gateway refuses it, as `revoke` does. A peer
+with a pre-shared key gets a new one.
 """
 
 CONFIG = """\
 Print a peer's config as it should be now, with the newest server key.
 
 The private key is its owner's alone, and a placeholder stands for it; with --private-key the config
-is complete. What its user notices: one reconnect, when the new config takes the old one's place
+is complete. A pre-shared key can be read again by gateways only, so it has to come from the old
+config. What its user notices: one reconnect, when the new config takes the old one's place
 (wg-quick: down, replace the file, up; in an app: edit the tunnel, or scan the code as a new one).
 """
 
@@ -70,6 +75,7 @@ come near it:
       owner: alice@example.com         # optional, as all that follows
       expires: 2027-01-31              # the last day, in UTC
       allow: ["10.20.3.0/24:tcp/5432"]
+      preshared_key: true              # made here; its config goes to the directory of --out
 """
 
 RESTORE = """\
@@ -142,6 +148,11 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
     for name in ("revoke", "rotate", "apply", "restore"):
         _waiting_arguments(made[name])
     _add_arguments(made["add"])
+    made["rotate"].add_argument(
+        "--preshared-key",
+        action=argparse.BooleanOptionalAction,
+        help="give it one, or take it away; default as it is",
+    )
     made["extend"].add_argument(
         "--expires", metavar="WHEN", required=True, help="12h, 30d, 2w, a date in UTC, or never"
     )
@@ -170,6 +181,11 @@ def _waiting_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preshared-key",
+        action="store_true",
+        help="make a pre-shared key too, if the stack has gatepair:presharedKeys",
+    )
     parser.add_argument("--owner", default="", help="who answers for it, such as an e-mail address")
     parser.add_argument(
         "--expires",
@@ -202,6 +218,12 @@ def _apply_arguments(parser: argparse.ArgumentParser) -> None:
         type=percent,
         default=20,
         help="how much of all peers a file may remove without that; default 20",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIRECTORY",
+        type=Path,
+        help="write NAME.conf, mode 0600, for each peer that gets a pre-shared key",
     )
 
 

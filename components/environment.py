@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from components.http_api import HttpApi
     from components.load_balancer import LoadBalancer
     from components.peer_registry import PeerRegistry
+    from components.preshared_keys import PresharedKeys
     from settings import Settings
 
 
@@ -30,6 +31,8 @@ class EnvironmentArgs:
     gateways: Gateways
     api: HttpApi | None = None
     """None where the stack has no HTTP API."""
+    preshared: PresharedKeys | None = None
+    """None where the stack's peers have no pre-shared keys."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,6 +60,7 @@ def document(args: EnvironmentArgs) -> dict[str, Any]:
             "search_domains": list(settings.dns_search_domains),
         },
         **({} if args.api is None else {"api_function": args.api.function_name}),
+        **({} if args.preshared is None else {"preshared_key_arn": args.preshared.key_arn}),
     }
 
 

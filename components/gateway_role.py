@@ -107,6 +107,8 @@ def policy(args: GatewayRoleArgs) -> dict[str, Any]:
 class GatewayRole(pulumi.ComponentResource):
     """The gateways' role, its policy, and the instance profile that carries it."""
 
+    name: pulumi.Output[str]
+    arn: pulumi.Output[str]
     profile_arn: pulumi.Output[str]
 
     def __init__(
@@ -136,5 +138,6 @@ class GatewayRole(pulumi.ComponentResource):
             opts=child,
         )
 
+        self.name, self.arn = role.id, role.arn
         self.profile_arn = profile.arn
         self.register_outputs({"profile_arn": self.profile_arn})

@@ -10,7 +10,7 @@ import pulumi
 from pulumi_aws import cloudwatch, iam, lambda_, s3
 
 from components import api_artifact, artifact
-from components.statements import archiving, partition, writes
+from components.statements import archiving, partition, sealing, writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from components.artifact_store import ArtifactStore
     from components.peer_registry import PeerRegistry
+    from components.preshared_keys import PresharedKeys
 
 RUNTIME = "python3.13"
 ARCHITECTURE = "arm64"
@@ -51,6 +52,8 @@ class HttpApiArgs:
     registry: PeerRegistry
     store: ArtifactStore
     region: str
+    preshared: PresharedKeys | None = None
+    """None where the stack's peers have no pre-shared keys."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -90,6 +93,18 @@ def policy(args: HttpApiArgs, log_arn: pulumi.Input[str]) -> dict[str, Any]:
             # once every gateway has confirmed, on its own
             writes("FreeAddress", ["dynamodb:DeleteItem"], table, ["address"]),
             *archiving(args.registry.archive.bucket_arn, args.registry.archive.records_arn),
+            *(
+                [
+                    sealing(
+                        "MakePresharedKeys",
+                        "kms:Encrypt",
+                        args.preshared.key_arn,
+                        pulumi.get_stack(),
+                    )
+                ]
+                if args.preshared
+                else []
+            ),
             {
                 "Sid": "SeeGateways",
                 "Effect": "Allow",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import iam
 
-from components.statements import archiving, partition, tagged, writes
+from components.statements import archiving, partition, sealing, tagged, writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from components.gateways import Gateways
     from components.network import Network
     from components.peer_registry import PeerRegistry
+    from components.preshared_keys import PresharedKeys
     from settings import Settings
 
 PATH = "/gatepair/"
@@ -47,6 +48,8 @@ class OperatorPoliciesArgs:
     network: Network
     registry: PeerRegistry
     gateways: Gateways
+    preshared: PresharedKeys | None = None
+    """None where the stack's peers have no pre-shared keys."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -66,6 +69,8 @@ class Scope:
     """Of the Auto Scaling group."""
     tags: Mapping[str, str]
     """Whatever belongs to the environment carries them."""
+    sealing_key_arn: pulumi.Input[str] | None = None
+    """Of the KMS key for pre-shared keys, if there is one."""
 
     @property
     def fence(self) -> dict[str, str]:
@@ -129,7 +134,7 @@ def changing_peers(scope: Scope) -> list[dict[str, Any]]:
 
     A `key` item is never deleted: a revoked key does not come back.
     """
-    table = scope.table_arn
+    table, key = scope.table_arn, scope.sealing_key_arn
     return [
         seeing_ends(),
         writes(
@@ -144,6 +149,12 @@ def changing_peers(scope: Scope) -> list[dict[str, Any]]:
         # once every gateway has confirmed, on its own
         writes("FreeAddress", ["dynamodb:DeleteItem"], table, ["address"]),
         *archiving(scope.archive_arn, scope.records_arn),
+        # to encrypt and never to decrypt: no operator reads a peer's key again
+        *(
+            [sealing("MakePresharedKeys", "kms:Encrypt", key, scope.stack)]
+            if key is not None
+            else []
+        ),
     ]
 
 
@@ -282,6 +293,7 @@ class OperatorPolicies(pulumi.ComponentResource):
             records_arn=args.registry.archive.records_arn,
             group_arn=args.gateways.auto_scaling_group_arn,
             tags=args.tags,
+            sealing_key_arn=args.preshared.key_arn if args.preshared else None,
         )
         self.arns = {
             role: iam.Policy(

@@ -72,3 +72,15 @@ def archiving(
             "Resource": bucket_arn,
         },
     ]
+
+
+def sealing(what: str, action: str, key_arn: pulumi.Input[str], stack: str) -> dict[str, Any]:
+    """A statement that allows one use of the pre-shared keys' KMS key, for this stack's peers."""
+    return {
+        "Sid": what,
+        "Effect": "Allow",
+        "Action": action,
+        "Resource": key_arn,
+        # with registry/preshared.py: what a ciphertext is bound to
+        "Condition": {"StringEquals": {"kms:EncryptionContext:stack": stack}},
+    }

@@ -24,6 +24,7 @@ from gateway.membership import MembershipWatch, MetadataWatch
 from gateway.metadata import Metadata
 from gateway.paths import Paths
 from gateway.poller import Poller
+from gateway.preshared_watch import Opener, PresharedWatch
 from gateway.registry_watch import RegistryWatch
 from gateway.secret_store import SecretStore
 from gateway.session_watch import SessionWatch
@@ -49,6 +50,8 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
     )
     hooks = settings.lifecycle_hooks
     members = MembershipWatch(clients.autoscaling, registry, hooks, board, post)
+    opener = Opener(clients.kms, settings.stack)
+    preshared = PresharedWatch(opener, agent.preshared_files, board, post)
     circle = Circle(link, board, post)
     key = GossipKey(Custody(secret), settings.gossip_version, agent.paths.gossip_key, link)
     key.recall()
@@ -60,6 +63,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("membership", members.step, post, retry=5.0),
         Poller("heartbeat", Heartbeat(registry, board, circle.acks).step, post),
         Poller("sessions", SessionWatch(registry, board, settings.client_pool).step, post),
+        Poller("preshared keys", preshared.step, post),
         Poller("gossip key", key.step, post),
         Poller("gossip", circle.step, post),
         Poller("takeover", takeover.step, post),

@@ -40,6 +40,7 @@ from gateway.network import own_addresses
 from gateway.observe import FilterMemory, clock, kernel_has_wireguard, list_devices, observe
 from gateway.peer_cache import PeerCache, ServedCache
 from gateway.peers import Admitted, KnownPeers, admitted
+from gateway.preshared import PresharedFiles
 from gateway.ratchet import Ratchet
 from gateway.state import RECENT, State, receive
 from gateway.status import Board, Status
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from gateway.environment import Environment
     from gateway.messages import Message
     from gateway.paths import Paths
+    from gateway.preshared import Opened
     from gateway.takeover.moves import Move
 
 log = logging.getLogger(__name__)
@@ -138,6 +140,7 @@ class Agent:
     ) -> None:
         self.environment, self.paths, self.board = environment, paths, Board()
         self.key_files = KeyFiles(paths.keys)
+        self.preshared_files = PresharedFiles(paths.preshared)
         self._decider = decider or Decider()
         self._look_at_clock, self._wall, self._monotonic = look_at_clock, wall, monotonic
         self._ratchet = Ratchet(paths.clock, wall, monotonic)
@@ -154,7 +157,7 @@ class Agent:
         self.boot_id = paths.boot_id.read_text().strip()
         self._state = State()
         self._admitted = Admitted({}, {})
-        self._admitted_from: KnownPeers | None = None
+        self._admitted_from: tuple[KnownPeers, Opened] | None = None
         self._seen: Seen | None = None
         self._blind = ""
         self._clock = UNKNOWN
@@ -181,6 +184,7 @@ class Agent:
             control=control,
             gateways=frozenset(map(IPv4Address, gateways)),
             keys={number: key for number, key in keys.items() if key},
+            preshared=self.preshared_files.recall(),
             known=self._peer_cache.load(),
             recent=self._peer_cache.recent[-RECENT:],
             contact=self._last_answer.recall(),
@@ -335,6 +339,7 @@ class Agent:
                 if number in state.keys
             ),
             peers=self._admit().addresses,
+            preshared=self._admit().preshared,
             reaches=self._admit().reaches,
             pool=environment.client_pool,
             own_address=environment.own_address,
@@ -355,11 +360,15 @@ class Agent:
 
     def _admit(self) -> Admitted:
         """Who is admitted now; worked out again only when the peers or an expiry ask for it."""
-        known, expiry, now = self._state.known, self._admitted.next_expiry, self._ratchet.now()
+        known, opened = self._state.known, self._state.preshared
+        expiry, now = self._admitted.next_expiry, self._ratchet.now()
         expired = expiry is not None and expiry <= now
-        if known is not None and (known is not self._admitted_from or expired):
-            self._admitted = admitted(known, self.environment.client_pool, now)
-            self._admitted_from = known
+        if known is None:
+            return self._admitted
+        before = self._admitted_from
+        if before is None or before[0] is not known or before[1] is not opened or expired:
+            self._admitted = admitted(known, self.environment.client_pool, now, opened)
+            self._admitted_from = known, opened
             if expired:
                 self._ratchet.keep()
         return self._admitted
@@ -514,6 +523,11 @@ class Agent:
         found += [
             f"peer {name}: a rule cannot be read and allows nothing"
             for name in self._admitted.misruled
+        ]
+        found += [
+            f"peer {name} is left out: its pre-shared key: {state.preshared_faults[seal]}"
+            for name, seal in self._admitted.sealed.items()
+            if seal in state.preshared_faults  # others are being decrypted
         ]
         found.append(self._ratchet.fault)
         if not self._clock.synchronised:

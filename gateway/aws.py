@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ERRORS = (BotoCoreError, ClientError)
 """What any call may raise when AWS is away or refuses."""
@@ -27,6 +30,8 @@ class Clients:
     dynamodb: Any
     secretsmanager: Any
     autoscaling: Any
+    kms: Callable[[], Any]
+    """Makes one when it is needed: most gateways have nothing to decrypt."""
 
 
 def clients(region: str) -> Clients:
@@ -36,7 +41,12 @@ def clients(region: str) -> Clients:
     def client(service: str) -> Any:
         return session.client(service, config=CONFIG)
 
-    return Clients(client("dynamodb"), client("secretsmanager"), client("autoscaling"))
+    return Clients(
+        client("dynamodb"),
+        client("secretsmanager"),
+        client("autoscaling"),
+        kms=lambda: client("kms"),
+    )
 
 
 def reason(err: Exception) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.access import Element, Reaches, SetChanges
     from gateway.firewall import Filter
     from gateway.network import Link, Route, Rule
-    from gateway.wireguard import Device
+    from gateway.wireguard import Device, Keys
 
 # ------------------------------------------------------------------ what is wanted, what is there
 
@@ -48,8 +48,10 @@ class Desired:
     """Those in use, the newest generation last; an interface of a slot that is not here goes."""
     peers: Mapping[str, IPv4Address] = field(compare=False)
     """Public key -> tunnel address, the same on every interface."""
+    preshared: Keys = field(compare=False, default_factory=dict)
+    """Public key -> pre-shared key; another mapping of `peers` comes with another one of these."""
     reaches: Reaches = field(compare=False)
-    """Tunnel address -> where it may go. These two change by `step`, the rest by `plan`."""
+    """Tunnel address -> where it may go. These three change by `step`, the rest by `plan`."""
     pool: IPv4Network
     own_address: IPv4Address
     mtu: int
@@ -157,7 +159,9 @@ class Decider:
         the two.
         """
         staying = {
-            plan.interface: wireguard.differences(desired.peers, observed.devices[plan.interface])
+            plan.interface: wireguard.differences(
+                desired.peers, observed.devices[plan.interface], desired.preshared
+            )
             for plan in desired.slots
             if self._stays(plan, observed)
         }
@@ -221,7 +225,7 @@ class Decider:
             yield command(("ip", "address", "replace", own, "dev", name))
         for other in sorted(there - {own}):
             yield command(("ip", "address", "delete", other, "dev", name))
-        changes = wireguard.differences(desired.peers, device)
+        changes = wireguard.differences(desired.peers, device, desired.preshared)
         yield from _put_peers(name, changes)
         if link is None or not link.up:
             yield command(("ip", "link", "set", name, "up"))
@@ -240,9 +244,18 @@ class Decider:
 def peer_delta(before: Desired, after: Desired) -> PeerChanges:
     """What to change on an interface that has exactly the peers of `before`."""
     old, new = before.peers, after.peers
+    stale = {
+        key
+        for key in before.preshared.keys() | after.preshared.keys()
+        if before.preshared.get(key) != after.preshared.get(key)
+    }
+    put = tuple(
+        (key, address) for key, address in new.items() if old.get(key) != address or key in stale
+    )
     return PeerChanges(
-        remove=tuple(key for key in old if key not in new),
-        put=tuple((key, address) for key, address in new.items() if old.get(key) != address),
+        remove=tuple(key for key in old if key not in new or key in stale),
+        put=put,
+        preshared=wireguard.only(after.preshared, put),
     )
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from gateway.metadata import Identity
     from gateway.peers import KnownPeers
+    from gateway.preshared import Opened
     from gateway.takeover.moves import Move
     from registry.items import Change, Head, Unreadable
 
@@ -67,6 +68,17 @@ class KeyFault:
 
 
 @dataclass(frozen=True)
+class PresharedSeen:
+    """Pre-shared keys have been decrypted, or cannot be; each by its seal (gateway.preshared)."""
+
+    opened: Opened
+    faults: Mapping[str, str]
+    """Why, of all that are missing."""
+    gone: frozenset[str] = frozenset()
+    """Those that no known peer needs."""
+
+
+@dataclass(frozen=True)
 class GatewaysSeen:
     """The addresses of every member of the Auto Scaling group that has told them."""
 
@@ -104,6 +116,7 @@ Message: TypeAlias = (
     | PeersRead
     | KeyReady
     | KeyFault
+    | PresharedSeen
     | GatewaysSeen
     | LifecycleSeen
     | SessionsMove

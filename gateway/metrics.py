@@ -127,6 +127,11 @@ def _numbers(status: Status, now: float) -> Iterator[Metric]:
             "Peers left out: unreadable, or an address that is not theirs alone",
             len(status.admitted.unusable) + (state.known.unreadable if state.known else 0),
         ),
+        (
+            "gatepair_sealed_peers",
+            "Peers left out until their pre-shared key is decrypted",
+            len(status.admitted.sealed),
+        ),
         ("gatepair_draining", "1 while its clients go to others", int(status.drain.begun)),
         (
             "gatepair_draining_peers",

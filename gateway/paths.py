@@ -39,6 +39,11 @@ class Paths:
         """Private keys by generation, 0600: a restart without AWS serves."""
         return self.state / "keys"
 
+    @property
+    def preshared(self) -> Path:
+        """Peers' pre-shared keys, 0600, for the same reason."""
+        return self.state / "preshared"
+
 
 @dataclass(frozen=True)
 class Userspace:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.access import EVERYWHERE, access_of
+from gateway.preshared import seal
 from registry.items import Change, Unreadable
 
 if TYPE_CHECKING:
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv4Network
 
     from gateway.access import Access, Reaches
+    from gateway.preshared import Opened, Preshared
     from registry.items import Peer
+
+NOTHING_OPENED: Opened = {}
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,20 @@ class Admitted:
     """Names that were left out: an address that is not a client's, or that another one has."""
     misruled: tuple[str, ...] = ()
     """Names of peers with a rule that cannot be read; it allows nothing."""
+    preshared: Mapping[str, Preshared] = field(default_factory=dict)
+    """Public key -> pre-shared key; who is not in it has none."""
+    sealed: Mapping[str, str] = field(default_factory=dict)
+    """Names that were left out because their pre-shared key is not here, with its seal."""
     next_expiry: int | None = None
     """Epoch seconds: when the next of them ceases to be admitted."""
 
 
-def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
+def admitted(
+    known: KnownPeers, pool: IPv4Network, now: float, opened: Opened = NOTHING_OPENED
+) -> Admitted:
     """The peers that are in force at `now` (epoch seconds).
 
+    A peer with a pre-shared key is never admitted without it: `opened` are those that are here.
     One address never has two keys: whoever has had it longer keeps it. The registry's transactions
     see to that; this is for a table edited by hand.
     """
@@ -96,6 +107,8 @@ def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
     unusable: list[str] = []
     misruled: list[str] = []
     expiries: list[int] = []
+    preshared: dict[str, Preshared] = {}
+    sealed: dict[str, str] = {}
     for peer in sorted(known.peers.values(), key=lambda peer: (peer.generation, peer.name)):
         if peer.expires is not None:
             if peer.expires <= now:
@@ -105,6 +118,12 @@ def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
             unusable.append(peer.name)
             continue
         taken.add(peer.address)
+        if peer.preshared:
+            name = seal(peer)
+            if name not in opened:
+                sealed[peer.name] = name
+                continue
+            preshared[peer.public_key] = opened[name]
         addresses[peer.public_key] = peer.address
         names[peer.public_key] = peer.name
         access, broken = access_of(peer.allow) if peer.allow else (EVERYWHERE, ())
@@ -118,5 +137,7 @@ def admitted(known: KnownPeers, pool: IPv4Network, now: float) -> Admitted:
         reaches=reaches,
         unusable=tuple(unusable),
         misruled=tuple(misruled),
+        preshared=preshared,
+        sealed=sealed,
         next_expiry=min(expiries, default=None),
     )

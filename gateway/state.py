@@ -15,10 +15,12 @@ from gateway.messages import (
     KeyReady,
     LifecycleSeen,
     PeersRead,
+    PresharedSeen,
     SessionsMove,
     Trouble,
 )
 from gateway.peers import KnownPeers, advance
+from gateway.preshared import seal
 from registry.items import Command
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.messages import Message
     from gateway.metadata import Identity
+    from gateway.preshared import Opened
     from registry.items import Change, Control
 
 
@@ -48,6 +51,10 @@ class State:
     verified: frozenset[int] = frozenset()
     """Generations whose key has been compared with the registry since the start."""
     key_faults: Mapping[int, KeyFault] = field(default_factory=dict)
+    preshared: Opened = field(default_factory=dict)
+    """Pre-shared keys that are on disk."""
+    preshared_faults: Mapping[str, str] = field(default_factory=dict)
+    """Why others are not, by seal."""
     known: KnownPeers | None = None
     """None: the peers have never been read, here or before a restart."""
     recent: tuple[Change, ...] = ()
@@ -94,6 +101,8 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - o
             keys = _without(state.keys, generation) if message.refused else state.keys
             faults = {**state.key_faults, generation: message}
             return replace(state, keys=keys, key_faults=faults)
+        case PresharedSeen():
+            return _preshared(state, message)
         case GatewaysSeen(addresses, serving):
             return replace(state, gateways=addresses, serving=serving)
         case LifecycleSeen(ending):
@@ -103,6 +112,18 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - o
         case Trouble(part, why):
             rest = _without(state.trouble, part)
             return replace(state, trouble={**rest, part: why} if why else rest)
+
+
+def _preshared(state: State, message: PresharedSeen) -> State:
+    faults = state.preshared_faults if message.faults == state.preshared_faults else message.faults
+    gone = message.gone & state.preshared.keys()
+    if gone and state.known is not None:
+        # a peer that needs one may have come back meanwhile
+        gone -= {seal(peer) for peer in state.known.peers.values() if peer.preshared}
+    if not (gone or message.opened):
+        return replace(state, preshared_faults=faults)
+    rest = {name: key for name, key in state.preshared.items() if name not in gone}
+    return replace(state, preshared={**rest, **message.opened}, preshared_faults=faults)
 
 
 def _without(mapping: Mapping, key: object) -> dict:

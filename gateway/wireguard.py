@@ -1,18 +1,28 @@
 """WireGuard's devices: parsing `wg show all dump`, building `wg set`. Pure.
 
-A private key never stands in a command: `wg set` reads it from a file that only root can open.
+A private or pre-shared key never stands in a command: `wg set` reads it from a file that only root
+can open.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from gateway.preshared import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from ipaddress import IPv4Address
     from pathlib import Path
+
+    from gateway.preshared import Preshared
+
+Keys: TypeAlias = "Mapping[str, Preshared]"
+"""Pre-shared keys by public key."""
+
+NO_KEYS: Keys = {}
 
 DUMP = ("wg", "show", "all", "dump")
 
@@ -36,6 +46,8 @@ class DevicePeer:
     """Bytes."""
     sent: int = 0
     """Bytes."""
+    preshared: str = ""
+    """Fingerprint of its pre-shared key (gateway.preshared); empty is none."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class Device:
 def parse_dump(text: str) -> dict[str, Device]:
     """Devices by name from `wg show all dump` (tab separated; the format is wg(8)'s).
 
-    The private key in it is dropped here. Raises `ValueError` on lines of another form.
+    The private and pre-shared keys in it are dropped here. Raises `ValueError` on lines of another
+    form.
     """
     heads: dict[str, tuple[str, int]] = {}
     peers: dict[str, dict[str, DevicePeer]] = {}
@@ -88,7 +101,7 @@ class DumpReader:
 
 
 def _peer(words: list[str]) -> DevicePeer:
-    public_key, _preshared, endpoint, allowed, handshake, received, sent, _keepalive = words
+    public_key, preshared, endpoint, allowed, handshake, received, sent, _keepalive = words
     return DevicePeer(
         public_key=public_key,
         allowed_ips=() if allowed == "(none)" else tuple(sorted(allowed.split(","))),
@@ -96,6 +109,7 @@ def _peer(words: list[str]) -> DevicePeer:
         latest_handshake=int(handshake),
         received=int(received),
         sent=int(sent),
+        preshared="" if preshared == "(none)" else fingerprint(preshared),
     )
 
 
@@ -119,7 +133,8 @@ def forgotten(device: Device, public_keys: Collection[str]) -> Device:
     peers = dict(device.peers)
     for key in public_keys:
         if key in peers:
-            peers[key] = DevicePeer(key, peers[key].allowed_ips)
+            before = peers[key]
+            peers[key] = DevicePeer(key, before.allowed_ips, preshared=before.preshared)
     return replace(device, peers=peers)
 
 
@@ -144,26 +159,47 @@ class PeerChanges:
     """What to do to one device's peers, and to no other peer of it."""
 
     remove: tuple[str, ...] = ()
+    """They come first: whoever is put too is made anew, and no session of before goes on."""
     put: tuple[tuple[str, IPv4Address], ...] = ()
+    preshared: Keys = field(default_factory=dict)
+    """Of those that are put: public key -> pre-shared key."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.remove or self.put)
 
 
-def differences(wanted: Mapping[str, IPv4Address], device: Device | None) -> PeerChanges:
-    """From the peers a device has to the wanted ones (public key -> tunnel address)."""
+def differences(
+    wanted: Mapping[str, IPv4Address], device: Device | None, preshared: Keys = NO_KEYS
+) -> PeerChanges:
+    """From the peers a device has to the wanted ones (public key -> tunnel address).
+
+    `preshared` are the wanted ones' pre-shared keys. One with another than it should have is made
+    anew: WireGuard would go on with the session that it has.
+    """
     there = device.peers if device else {}
     if device is not None and device.holds is wanted:
         return PeerChanges()
-    return PeerChanges(
-        remove=tuple(key for key in there if key not in wanted),
-        put=tuple(
-            (key, address)
-            for key, address in wanted.items()
-            if key not in there or there[key].allowed_ips != (f"{address}/32",)
-        ),
+    stale = {key for key, peer in there.items() if peer.preshared != _fingerprint(preshared, key)}
+    put = tuple(
+        (key, address)
+        for key, address in wanted.items()
+        if key not in there or key in stale or there[key].allowed_ips != (f"{address}/32",)
     )
+    return PeerChanges(
+        remove=tuple(key for key in there if key not in wanted or key in stale),
+        put=put,
+        preshared=only(preshared, put),
+    )
+
+
+def only(preshared: Keys, put: Iterable[tuple[str, IPv4Address]]) -> Keys:
+    """The pre-shared keys of those that are put."""
+    return {key: preshared[key] for key, _address in put if key in preshared}
+
+
+def _fingerprint(preshared: Keys, key: str) -> str:
+    return preshared[key].fingerprint if key in preshared else ""
 
 
 def set_key(interface: str, key_file: Path) -> tuple[str, ...]:
@@ -181,7 +217,11 @@ def changed(device: Device, changes: PeerChanges) -> Device:
     peers = {key: peer for key, peer in device.peers.items() if key not in set(changes.remove)}
     for key, address in changes.put:
         allowed = (f"{address}/32",)
-        peers[key] = replace(peers.get(key) or DevicePeer(key, allowed), allowed_ips=allowed)
+        peers[key] = replace(
+            peers.get(key) or DevicePeer(key, allowed),
+            allowed_ips=allowed,
+            preshared=_fingerprint(changes.preshared, key),
+        )
     return replace(device, peers=peers)
 
 
@@ -194,8 +234,16 @@ def put_peers(interface: str, changes: PeerChanges) -> Iterator[tuple[str, ...]]
     """Commands for what comes or gets another address."""
     return set_peers(
         interface,
-        [("peer", key, "allowed-ips", f"{address}/32") for key, address in changes.put],
+        [
+            ("peer", key, *preshared_words(changes.preshared, key), "allowed-ips", f"{address}/32")
+            for key, address in changes.put
+        ],
     )
+
+
+def preshared_words(preshared: Keys, key: str) -> tuple[str, ...]:
+    """For `wg set`, of a peer that is made; nothing where it has no pre-shared key."""
+    return ("preshared-key", str(preshared[key].file)) if key in preshared else ()
 
 
 def set_peers(interface: str, steps: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:

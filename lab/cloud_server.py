@@ -44,6 +44,7 @@ SERVICES: Sequence[SERVICE_NAMES] = (
     "ec2",
     "elbv2",
     "iam",
+    "kms",
     "s3",
     "secretsmanager",
     "ssm",

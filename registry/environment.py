@@ -83,6 +83,8 @@ class Environment:
     dns: Dns
     api_function: str = ""
     """Name of the HTTP API's Lambda function; empty where the stack has none."""
+    preshared_key_arn: str = ""
+    """Of the KMS key that pre-shared keys are encrypted under; empty where the stack has none."""
 
     def instance_arn(self, instance_id: str) -> str:
         """The ARN of one of its instances, in the account that its secret is in."""
@@ -120,6 +122,7 @@ class Environment:
                 search_domains=tuple(dns.get("search_domains", ())),
             ),
             api_function=raw.get("api_function", ""),
+            preshared_key_arn=raw.get("preshared_key_arn", ""),
         )
 
 

@@ -13,7 +13,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from effects import Refusal
-from registry import validation
+from registry import preshared, validation
 from registry.allow import Allow
 from registry.allow import canonical as canonical_rule
 from registry.allow import parse as parse_rule
@@ -254,6 +254,8 @@ class Peer:
     """What it may reach (registry/allow.py); empty is all the stack lets peers reach."""
     generation: int = 0
     """Of its last change."""
+    preshared: str = ""
+    """Ciphertext of its pre-shared key (registry/preshared.py); empty is none."""
 
     @property
     def rules(self) -> tuple[Allow, ...]:
@@ -272,6 +274,7 @@ class Peer:
                 "expires": self.expires,
                 "allow": self.allow or None,
                 "generation": self.generation,
+                "preshared_key": self.preshared or None,
             }
         )
 
@@ -292,6 +295,11 @@ class Peer:
             expires=read.number("expires") if read.has("expires") else None,
             allow=read.convert_all("allow", canonical_rule),
             generation=read.number("generation"),
+            preshared=(
+                read.convert("preshared_key", preshared.ciphertext)
+                if read.has("preshared_key")
+                else ""
+            ),
         )
         if "sk" in item and item["sk"].get("S") != peer.name:
             raise read.fault(f"its name is {peer.name!r}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from effects import Refusal
-from registry import items, validation
+from registry import items, preshared, validation
 from registry.admission import Admission
 from registry.allow import canonical
 from registry.items import Audit, Change, Head, Peer, Resting
@@ -41,9 +41,12 @@ class NewPeer:
     owner: str = ""
     expires: int | None = None
     allow: tuple[str, ...] = ()
+    preshared: str = ""
+    """Ciphertext of a pre-shared key, made for this public key."""
 
     def __post_init__(self) -> None:
         """Refuse what no gateway would take."""
+        _refuse_garbled(self.preshared)
         validation.peer_name(self.name)
         validation.public_key(self.public_key)
         validation.owner(self.owner)
@@ -134,7 +137,7 @@ class OperatorRegistry(Registry):
         caller: str,
         stage: Callable[[Peer], None] | None = None,
     ) -> Altered:
-        """Change a peer: its key, owner, end or rules; name, address and creation stay.
+        """Change a peer: its keys, owner, end or rules; name, address and creation stay.
 
         `alter` gets the peer as it is and returns it as it should be; where that is the same,
         nothing is written. A former key is revoked with the change. `action` is the audit's word.
@@ -153,7 +156,9 @@ class OperatorRegistry(Registry):
                 owner=validation.owner(wanted.owner),
                 expires=wanted.expires,
                 allow=tuple(map(canonical, wanted.allow)),
+                preshared=wanted.preshared,
             )
+            _refuse_garbled(peer.preshared)
             if peer == former:
                 if stage is not None:
                     stage(peer)
@@ -162,6 +167,7 @@ class OperatorRegistry(Registry):
             rekeyed = () if peer.public_key == former.public_key else self._rekey(peer, former, at)
             if rekeyed:
                 self._refuse_used(peer.public_key, head.control)
+                _refuse_kept(former, peer)
             if stage is not None:
                 stage(peer)
             return Altered(peer, head.epoch, former), self._recorded(
@@ -280,6 +286,7 @@ class OperatorRegistry(Registry):
             owner=validation.owner(new.owner),
             expires=new.expires,
             allow=tuple(map(canonical, new.allow)),
+            preshared=new.preshared,
         )
         return peer, head
 
@@ -343,6 +350,21 @@ def _nobody(name: str) -> Absent:
     return Absent(f"peer {name}", "there is none of that name", "see `peers list`")
 
 
+def _refuse_garbled(sealed: str) -> None:
+    if sealed:
+        preshared.ciphertext(sealed)
+
+
+def _refuse_kept(former: Peer, peer: Peer) -> None:
+    """No gateway could decrypt it: the ciphertext is bound to the former public key."""
+    if peer.preshared and peer.preshared == former.preshared:
+        raise Refusal(
+            f"peer {peer.name}",
+            "its pre-shared key belongs to its former public key",
+            "make another one with the new key: `peers rotate` does",
+        )
+
+
 def _owned_by(peer: Peer) -> items.Item:
     return items.attributes({"name": peer.name})
 
@@ -360,6 +382,7 @@ def _details(peer: Peer) -> dict[str, object]:
         "owner": peer.owner,
         **({"expires": peer.expires} if peer.expires is not None else {}),
         **({"allow": peer.allow} if peer.allow else {}),
+        **({"preshared_key": peer.preshared} if peer.preshared else {}),
     }
 
 

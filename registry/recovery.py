@@ -7,6 +7,7 @@ refused, access that was shortened or narrowed stays so. A key that was ever use
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -208,7 +209,10 @@ def _today(peer: Peer, records: Iterable[Record]) -> Peer:
 def _narrowed(peer: Peer, given: Mapping[str, object]) -> Peer:
     """A peer with those of the values `given` to it that take something away; each new key does."""
     if "public_key" in given:
-        peer = replace(peer, public_key=str(given["public_key"]))
+        # the pre-shared key was the former key's: with the new one comes what came with it
+        peer = replace(peer, public_key=str(given["public_key"]), preshared="")
+    if (sealed := given.get("preshared_key", NONE)) != NONE:
+        peer = replace(peer, preshared=str(sealed))
     if isinstance(ends := given.get("expires"), int):
         peer = replace(peer, expires=ends if peer.expires is None else min(ends, peer.expires))
     if "allow" in given:
@@ -331,8 +335,14 @@ def _differences(before: Peer, after: Peer) -> tuple[str, ...]:
         ("created", before.created or NONE, after.created or NONE),
         ("expires", _instant(before.expires), _instant(after.expires)),
         ("allow", ", ".join(before.allow) or "all", ", ".join(after.allow) or "all"),
+        ("preshared_key", _kept(before.preshared), _kept(after.preshared)),
     )
     return tuple(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
+
+
+def _kept(sealed: str) -> str:
+    """Which one, for people: enough of it to tell two apart."""
+    return hashlib.sha256(sealed.encode()).hexdigest()[:8] if sealed else NONE
 
 
 def _instant(seconds: int | None) -> str:

@@ -13,6 +13,7 @@ from registry.errors import RegistryError
 from registry.membership import Fleet
 from registry.operators import OperatorRegistry
 from registry.orders import Orders
+from registry.preshared import Sealer
 from registry.refusals import Absent
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class Stack:
     def orders(self) -> Orders:
         """What its gateways are told."""
         return Orders(self.cloud.client("dynamodb"), self.environment.table)
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """What makes pre-shared keys for its peers."""
+        environment = self.environment
+        return Sealer(
+            lambda: self.cloud.client("kms"), environment.stack, environment.preshared_key_arn
+        )
 
     @cached_property
     def fleet(self) -> Fleet:

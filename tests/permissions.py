@@ -110,6 +110,13 @@ class Recorder:
                 return items(operation, params)
             case "s3", _:
                 return [in_bucket(operation, params)]
+            case "kms", "Encrypt":
+                assert params["KeyId"].startswith("arn:"), "a policy names the key's ARN"
+                given = {
+                    f"kms:EncryptionContext:{name}": (value,)
+                    for name, value in params["EncryptionContext"].items()
+                }
+                return [Asked("kms:Encrypt", params["KeyId"], given)]
             case "autoscaling", _:
                 return [Asked(f"autoscaling:{operation}", self._group(params))]
             case "ec2", _:

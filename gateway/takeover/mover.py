@@ -82,12 +82,10 @@ class Mover:
                 and admitted.get(move.public_key) == desired.peers[move.public_key]
             ]
             if some:
-                done[plan.interface] = self._on(plan, some, desired.peers)
+                done[plan.interface] = self._on(plan, some, desired)
         return {name: keys for name, keys in done.items() if keys}
 
-    def _on(
-        self, plan: SlotPlan, some: list[Move], addresses: Mapping[str, IPv4Address]
-    ) -> frozenset[str]:
+    def _on(self, plan: SlotPlan, some: list[Move], desired: Desired) -> frozenset[str]:
         name = plan.interface
         anew = {move.public_key for move in some if moving.resets(move)}
         before: dict[str, DevicePeer] = {}
@@ -99,7 +97,9 @@ class Mover:
                 return frozenset()
         some = [move for move in some if moving.due(move, before.get(move.public_key))]
         at = int(self._wall() * 1000)
-        steps = [moving.words(move, addresses[move.public_key]) for move in some]
+        steps = [
+            moving.words(move, desired.peers[move.public_key], desired.preshared) for move in some
+        ]
         if self._carry_out([Command(argv, name) for argv in wireguard.set_peers(name, steps)]):
             return frozenset()  # said and counted; the next listing tells what has become of it
         reset = frozenset(move.public_key for move in some if moving.resets(move))

@@ -7,11 +7,12 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.flows import Outside
+from gateway.wireguard import NO_KEYS, preshared_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gateway.wireguard import DevicePeer
+    from gateway.wireguard import DevicePeer, Keys
 
 KEEPALIVE = "25"
 """Seconds. Which number does not matter: turning the keepalive on sends one at once, that needs a
@@ -62,11 +63,15 @@ def due(move: Move, peer: DevicePeer | None) -> bool:
     return move.unless_since is None or peer.latest_handshake < move.unless_since
 
 
-def words(move: Move, address: IPv4Address) -> tuple[str, ...]:
-    """For `wg set`: removed and put back in one request, there is no moment without the peer."""
+def words(move: Move, address: IPv4Address, preshared: Keys = NO_KEYS) -> tuple[str, ...]:
+    """For `wg set`: removed and put back in one request, there is no moment without the peer.
+
+    Its pre-shared key (`preshared`, by public key) goes with it, and has to come back.
+    """
     peer = ("peer", move.public_key)
     anew = (*peer, "remove") if resets(move) else ()
-    put = (*anew, *peer, "allowed-ips", f"{address}/32")
+    secret = preshared_words(preshared, move.public_key) if anew else ()
+    put = (*anew, *peer, *secret, "allowed-ips", f"{address}/32")
     if isinstance(move, LetGo):
         return put
     return (*put, "endpoint", move.endpoint, "persistent-keepalive", KEEPALIVE)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recorder import Recorder
 
 TABLE = "arn:aws:mock:::peer-registry-table"
-SERVICES = {"ssm", "dynamodb", "autoscaling", "ec2", "elasticloadbalancing", "s3"}
+SERVICES = {"ssm", "dynamodb", "autoscaling", "ec2", "elasticloadbalancing", "kms", "s3"}
 ARCHIVE = "arn:aws:mock:::peer-registry-archive-bucket"
 EC2 = "arn:aws:ec2:eu-central-1:*:"
 OWN = {"aws:ResourceTag/project": "gatepair", "aws:ResourceTag/stack": "mine"}

@@ -21,6 +21,7 @@ KEPT = {
     "aws:ec2/vpc:Vpc",
     "aws:ec2/eip:Eip",
     "aws:lb/loadBalancer:LoadBalancer",
+    "aws:kms/key:Key",
     "aws:secretsmanager/secret:Secret",
     "aws:dynamodb/table:Table",
     "random:index/randomUuid:RandomUuid",
@@ -32,6 +33,7 @@ UNTAGGABLE = {
     "aws:ec2/route:Route",
     "aws:ec2/routeTableAssociation:RouteTableAssociation",
     "aws:iam/rolePolicy:RolePolicy",
+    "aws:kms/alias:Alias",
     "aws:lambda/functionUrl:FunctionUrl",
     "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration",
     "aws:s3/bucketPolicy:BucketPolicy",
@@ -74,7 +76,7 @@ def test_each_child_carries_the_name_of_its_component(plan: Recorder) -> None:
 
 def test_every_component_has_a_token_of_this_project(stack: str, plan: Recorder) -> None:
     tokens = {d.typ for d in plan.declared.values() if d.is_component}
-    optional = {"gatepair:http_api:HttpApi"}
+    optional = {"gatepair:http_api:HttpApi", "gatepair:preshared_keys:PresharedKeys"}
     assert tokens & optional == (optional if stack == "lab" else set())
     tokens -= optional
     assert tokens == {
@@ -120,7 +122,9 @@ def test_no_name_in_aws_is_chosen_but_those_that_others_look_for(
     stack: str, plan: Recorder
 ) -> None:
     named = {d.name: d.inputs["name"] for d in aws(plan) if "name" in d.inputs}
+    alias = {"preshared-keys-alias": f"alias/gatepair/{stack}"}
     assert named == {
+        **(alias if stack == "lab" else {}),
         "environment-parameter": f"/gatepair/{stack}",
         "gateways-launch": "launch",
         "gateways-terminate": "terminate",

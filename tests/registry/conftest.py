@@ -28,7 +28,7 @@ from registry.operators import OperatorRegistry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,18 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
         for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
             s3.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])
     s3.delete_bucket(Bucket=BUCKET)
+
+
+@pytest.fixture
+def sealing_key(cloud: environments.Cloud, fake: Fake) -> str:
+    """The ARN of the KMS key that the stack has now for pre-shared keys."""
+    del fake
+    arn = cloud.client("kms").create_key()["KeyMetadata"]["Arn"]
+    ssm, name = cloud.client("ssm"), f"/gatepair/{STACK}"
+    said = json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"])
+    value = json.dumps({**said, "preshared_key_arn": arn})
+    ssm.put_parameter(Name=name, Type="String", Value=value, Overwrite=True)
+    return arn
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import plan
 from api import handler, operations
 from api.calls import Place
 from api.openapi import document
-from client.config import PLACEHOLDER
+from client.config import PLACEHOLDER, PRESHARED_PLACEHOLDER
 from components import http_api
 from registry import transactions, waiting
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from registry.environment import Cloud
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms")
 
 Api = Any
 """`(method, target, body, **more) -> Answered`."""
@@ -382,11 +382,16 @@ def test_every_fault_is_told_at_once_with_field_value_reason_and_cure(api: Api, 
 
 def test_no_secret_key_is_taken_or_said_back(api: Api, fake: Fake) -> None:
     secret = base64.b64encode(bytes(range(32))).decode()
-    for name in ("private_key", "PrivateKey", "preshared_key"):
+    for name, why in (
+        ("private_key", "no secret key"),
+        ("PrivateKey", "no secret key"),
+        ("PresharedKey", "no secret key"),
+        ("preshared_key", "is no boolean"),
+    ):
         body = {"name": "alice", "public_key": key_of(1), name: secret}
         answered = api("POST", "/peers", body)
         assert answered.status == 400
-        assert "no secret key" in answered.faults[name]["why"]
+        assert why in answered.faults[name]["why"]
         assert secret not in json.dumps(answered.json)
     assert fake.registry.peer("alice") is None
 
@@ -623,11 +628,76 @@ def test_a_full_pool_takes_only_what_every_gateway_has_confirmed(
     assert [peer.name for peer in fake.registry.peers()[0]] == ["bob"]
 
 
+# ------------------------------------------------------------------ pre-shared keys
+
+
+def preshared_in(answered: Answered) -> list[str]:
+    return re.findall(r"^PresharedKey = (.*)$", config(answered), re.MULTILINE)
+
+
+def test_a_preshared_key_is_in_the_answer_that_made_it_and_nowhere_else(
+    api: Api, fake: Fake, sealing_key: str
+) -> None:
+    del sealing_key
+    answered = added(api, preshared_key=True)
+    (clear,) = preshared_in(answered)
+    assert len(base64.b64decode(clear)) == 32
+    assert answered.json["peer"]["preshared_key"] is True
+    assert clear not in json.dumps(fake.items())
+    again = api("GET", "/peers/alice/config")
+    assert preshared_in(again) == [PRESHARED_PLACEHOLDER]
+    assert clear not in json.dumps(again.json)
+    assert preshared_in(added(api, "bob", 2)) == []
+
+
+def test_a_repeated_request_for_a_preshared_key_cannot_tell_it_again(
+    api: Api, fake: Fake, sealing_key: str
+) -> None:
+    del sealing_key
+    body = {"name": "alice", "public_key": key_of(1), "preshared_key": True}
+    first = api("POST", "/peers", body, headers=KEY)
+    before = fake.items()
+    again = api("POST", "/peers", body, headers=KEY)
+    assert (first.status, again.status) == (201, 201)
+    assert preshared_in(again) == [PRESHARED_PLACEHOLDER]
+    assert fake.items() == before
+
+
+def test_with_a_new_key_comes_a_new_preshared_key(api: Api, fake: Fake, sealing_key: str) -> None:
+    del sealing_key
+    (first,) = preshared_in(added(api, preshared_key=True))
+    sealed = fake.registry.peer("alice")
+    body = {"public_key": key_of(2)}
+    answered = api("POST", "/peers/alice/rotate?wait=0", body, headers=KEY)
+    assert answered.status == 202
+    (second,) = preshared_in(answered)
+    assert len(base64.b64decode(second)) == 32
+    assert second != first
+    peer = fake.registry.peer("alice")
+    assert sealed is not None
+    assert peer is not None
+    assert peer.preshared not in ("", sealed.preshared)
+    again = api("POST", "/peers/alice/rotate?wait=0", body, headers=KEY)
+    assert preshared_in(again) == [PRESHARED_PLACEHOLDER]
+
+
+def test_a_stack_without_a_kms_key_makes_no_preshared_key(api: Api, fake: Fake) -> None:
+    body = {"name": "alice", "public_key": key_of(1), "preshared_key": True}
+    answered = api("POST", "/peers", body)
+    assert answered.status == 400
+    assert "gatepair:presharedKeys" in answered.faults["preshared_key"]["cure"]
+    assert fake.registry.peer("alice") is None
+
+
 # ------------------------------------------------------------------ what its role must allow
 
 
 def test_the_functions_role_allows_exactly_what_its_operations_need(
-    api: Api, fleet: FakeFleet, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+    api: Api,
+    fleet: FakeFleet,
+    cloud: Cloud,
+    monkeypatch: pytest.MonkeyPatch,
+    sealing_key: str,
 ) -> None:
     """But for its log, which Lambda writes."""
     for name in fleet.ids:
@@ -638,7 +708,7 @@ def test_the_functions_role_allows_exactly_what_its_operations_need(
         added(api)
         for target in ("/peers", "/peers/alice", "/peers/alice/config", "/audit", "/gateways"):
             assert api("GET", target).status == 200
-        body = {"name": "bob", "public_key": key_of(2)}
+        body = {"name": "bob", "public_key": key_of(2), "preshared_key": True}
         assert api("POST", "/peers", body, headers=KEY).status == 201
         assert api("POST", "/peers/bob/extend", {"expires": "30d"}).status == 200
         rotated = {"public_key": key_of(3)}
@@ -648,7 +718,7 @@ def test_the_functions_role_allows_exactly_what_its_operations_need(
         fleet.says(name, applied=1000, updated=1_700_000_009)
     with recorder.listening():
         assert api("DELETE", "/peers/alice").status == 200
-    document = role(monkeypatch)
+    document = role(monkeypatch, sealing_key)
     assert [one for one in asked if not iam_judge.allowing(document, one)] == []
     used = {sid for one in asked for sid in iam_judge.allowing(document, one)}
     assert used == {one["Sid"] for one in document["Statement"]} - {"WriteLog"}
@@ -668,7 +738,7 @@ def test_the_functions_role_allows_exactly_what_its_operations_need(
     }
 
 
-def role(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def role(monkeypatch: pytest.MonkeyPatch, sealing_key: str) -> dict[str, Any]:
     """The role's policy, for the fake stack."""
     monkeypatch.setattr(http_api.pulumi, "get_stack", lambda: STACK)
     monkeypatch.setattr(http_api.pulumi.Output, "concat", lambda *parts: "".join(parts))
@@ -678,7 +748,12 @@ def role(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     table: Any = SimpleNamespace(
         table_arn=permissions.arn("dynamodb", f"table/{TABLE}"), archive=archive
     )
+    preshared: Any = SimpleNamespace(key_arn=sealing_key)
     args = http_api.HttpApiArgs(
-        root=plan.ROOT, registry=table, store=table, region=permissions.REGION
+        root=plan.ROOT,
+        registry=table,
+        store=table,
+        region=permissions.REGION,
+        preshared=preshared,
     )
     return http_api.policy(args, permissions.arn("logs", "log-group:log"))

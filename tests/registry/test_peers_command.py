@@ -450,7 +450,7 @@ def test_list_shows_everybody_in_columns_and_in_json(peers: Callable[..., Run], 
     peers("add", "bob", "--public-key", key_of(2), "--expires", ending)
     peers("add", "alice", "--public-key", key_of(1), "--owner", "ops team")
     head, alice, bob = peers("list").stdout.splitlines()
-    assert head.split() == ["NAME", "ADDRESS", "EXPIRES", "OWNER", "PUBLIC", "KEY"]
+    assert head.split() == ["NAME", "ADDRESS", "EXPIRES", "PSK", "OWNER", "PUBLIC", "KEY"]
     assert alice.split()[0] == "alice"
     assert "never" in alice
     assert "ops team" in alice
@@ -487,6 +487,7 @@ def test_show_says_all_about_one(peers: Callable[..., Run], fake: Fake) -> None:
         "name": "alice",
         "address": str(peer.address),
         "public_key": key_of(1),
+        "preshared_key": False,
         "owner": "",
         "created": peer.created,
         "expires": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Command: TypeAlias = Callable[..., Run]
     Policies: TypeAlias = dict[str, dict[str, Any]]
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms")
 TAGS = {"project": "gatepair", "stack": STACK}
 VIEWER, PEER_ADMIN, GATEWAY_ADMIN = "viewer", "peer-admin", "gateway-admin"
 NOBODY = "nobody of these"
@@ -70,7 +71,7 @@ RENEWING = {
 
 
 @pytest.fixture
-def policies(cloud: Cloud, fleet: FakeFleet) -> Policies:
+def policies(cloud: Cloud, fleet: FakeFleet, sealing_key: str) -> Policies:
     """The three documents, for the fake stack; its gateways carry the tags of the real ones."""
     ec2 = cloud.client("ec2")
     reservations = ec2.describe_instances(InstanceIds=fleet.ids)["Reservations"]
@@ -92,6 +93,7 @@ def policies(cloud: Cloud, fleet: FakeFleet) -> Policies:
             records_arn=f"arn:aws:s3:::{BUCKET}/*",
             group_arn=group_arn(GROUP),
             tags=TAGS,
+            sealing_key_arn=sealing_key,
         )
     )
 
@@ -145,7 +147,8 @@ def read_all(call: Command, directory: Path) -> set[tuple[Any, str]]:
 
 def change_all(call: Command, directory: Path) -> set[tuple[Any, str]]:
     """Every command of a peer-admin, while no gateway confirms anything; which they were."""
-    assert call(peers, "add", "bob", "--public-key", key_of(2)).status == 0
+    sealed = ("--preshared-key", "--public-key", key_of(2))
+    assert call(peers, "add", "bob", *sealed).status == 0
     assert call(peers, "extend", "bob", "--expires", "30d").status == 0
     assert call(peers, "rotate", "bob", "--public-key", key_of(3), "--timeout", "0.1").status == 1
     assert call(peers, "revoke", "bob", "--timeout", "0.5").status == 1
@@ -298,8 +301,24 @@ def secret(action: str) -> Asked:
     return Asked(f"secretsmanager:{action}", arn("secretsmanager", "secret:gateway-key"))
 
 
+def kms(action: str, stack: str) -> Asked:
+    """On any key: the one that there is has an id of its own in each test."""
+    return Asked(f"kms:{action}", KEY, {"kms:EncryptionContext:stack": (stack,)})
+
+
 def on(action: str, resource: str, tags: dict[str, tuple[str]]) -> Asked:
     return Asked(f"ec2:{action}", arn("ec2", resource), tags)
+
+
+KEY = "the KMS key"
+
+
+def of(policies: Policies, what: Asked) -> Asked:
+    """The same, with the ARN of the KMS key that the policies are about."""
+    if what.resource != KEY:
+        return what
+    (found,) = [s for s in policies[PEER_ADMIN]["Statement"] if s["Sid"] == "MakePresharedKeys"]
+    return replace(what, resource=found["Resource"])
 
 
 @pytest.mark.parametrize(
@@ -339,19 +358,24 @@ def on(action: str, resource: str, tags: dict[str, tuple[str]]) -> Asked:
         (ALL, on("CreateTags", "security-group/sg-1", FENCE)),
         (ALL, on("CreateSecurityGroup", "vpc/vpc-1", {"ec2:VpcID": ("vpc-1",)})),
         (ALL, Asked("autoscaling:StartInstanceRefresh", arn("autoscaling", "another-group"))),
+        (ALL, kms("Decrypt", STACK)),
+        (ALL, kms("Encrypt", "another")),
+        (ALL, kms("GenerateDataKey", STACK)),
+        ((VIEWER, GATEWAY_ADMIN), kms("Encrypt", STACK)),
     ],
 )
 def test_what_a_role_has_no_business_with_is_denied(
     policies: Policies, roles: tuple[str, ...], what: Asked
 ) -> None:
     for role in roles:
-        assert allowing(policies[role], what) == []
+        assert allowing(policies[role], of(policies, what)) == []
 
 
 def test_what_is_denied_is_denied_for_its_one_fault(policies: Policies) -> None:
     """The same requests without it are allowed, so the test above says something."""
     admin, gateway_admin = policies[PEER_ADMIN], policies[GATEWAY_ADMIN]
     for document, what in (
+        (admin, of(policies, kms("Encrypt", STACK))),
         (admin, on_items("PutItem", TABLE, ["audit"], within=IN_ONE)),
         (admin, on_items("UpdateItem", TABLE, ["generation"], within=IN_ONE)),
         (admin, on_items("DeleteItem", TABLE, ["peer"], within=IN_ONE)),

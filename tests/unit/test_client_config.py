@@ -36,7 +36,7 @@ def parsed(text: str) -> configparser.ConfigParser:
 
 
 def test_the_whole_config_reads_as_a_person_would_write_it() -> None:
-    assert config.render(tunnel(), PRIVATE) == (
+    assert config.render(tunnel(), config.Secrets(PRIVATE)) == (
         "# alice, stack dev, server key 1\n"
         "[Interface]\n"
         f"PrivateKey = {PRIVATE}\n"
@@ -56,24 +56,26 @@ def test_the_whole_config_reads_as_a_person_would_write_it() -> None:
     ("generation", "port"), [(1, 51820), (2, 51821), (3, 51820), (7, 51820), (8, 51821)]
 )
 def test_the_port_is_that_of_the_key_generations_slot(generation: int, port: int) -> None:
-    text = config.render(tunnel(generation), PRIVATE)
+    text = config.render(tunnel(generation), config.Secrets(PRIVATE))
     assert parsed(text)["Peer"]["Endpoint"] == f"vpn.example.com:{port}"
 
 
 def test_the_stacks_port_and_mtu_are_used() -> None:
-    text = config.render(tunnel(2, port=443, mtu=1380), PRIVATE)
+    text = config.render(tunnel(2, port=443, mtu=1380), config.Secrets(PRIVATE))
     assert parsed(text)["Peer"]["Endpoint"].endswith(":444")
     assert parsed(text)["Interface"]["MTU"] == "1380"
 
 
 @pytest.mark.parametrize("dns", [None, {}, {"servers": [], "search_domains": ["corp.example"]}])
 def test_without_a_resolver_of_the_stack_there_is_no_dns_line(dns: object) -> None:
-    assert "DNS" not in config.render(tunnel(dns=dns), PRIVATE)
+    assert "DNS" not in config.render(tunnel(dns=dns), config.Secrets(PRIVATE))
 
 
 def test_a_network_is_named_once_and_the_gateways_address_always() -> None:
     routed = ["10.20.0.0/16", "172.16.0.0/24"]
-    text = config.render(tunnel(routed_cidrs=routed, client_pool="100.64.0.0/10"), PRIVATE)
+    text = config.render(
+        tunnel(routed_cidrs=routed, client_pool="100.64.0.0/10"), config.Secrets(PRIVATE)
+    )
     assert parsed(text)["Peer"]["AllowedIPs"] == "10.20.0.0/16, 172.16.0.0/24, 100.64.0.1/32"
 
 
@@ -87,14 +89,16 @@ def test_without_the_private_key_there_is_a_placeholder_that_is_no_key() -> None
 
 
 def test_comments_can_be_left_out_where_room_is_short() -> None:
-    text = config.render(tunnel(), PRIVATE, comments=False)
+    text = config.render(tunnel(), config.Secrets(PRIVATE), comments=False)
     assert "#" not in text
-    assert text in config.render(tunnel(), PRIVATE)
+    assert text in config.render(tunnel(), config.Secrets(PRIVATE))
 
 
 def test_an_end_of_access_is_written_where_its_owner_sees_it() -> None:
     ending = Peer("alice", key_of(1), IPv4Address("100.96.7.8"), expires=1_800_000_000)
-    assert "# expires 2027-01-15 08:00 UTC\n" in config.render(tunnel(peer=ending), PRIVATE)
+    assert "# expires 2027-01-15 08:00 UTC\n" in config.render(
+        tunnel(peer=ending), config.Secrets(PRIVATE)
+    )
 
 
 def test_json_of_a_tunnel_has_the_placeholder_and_every_part() -> None:

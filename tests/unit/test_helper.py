@@ -53,7 +53,7 @@ ENVIRONMENT = Environment.from_json(json.dumps(PARAMETER))
 ALICE = Registered("alice", key_of(1), IPv4Address("100.96.0.5"))
 TEXT = config.render(
     config.tunnel(ENVIRONMENT, ALICE, key_generation=7, server_public_key=KEYS[7].public_key),
-    PRIVATE,
+    config.Secrets(PRIVATE),
 )
 
 
@@ -560,7 +560,7 @@ def test_only_the_servers_key_its_port_and_comments_are_rewritten() -> None:
     after = helper.rewrite(TEXT, KEYS[8], (ONE, OTHER))
     wanted = config.render(
         config.tunnel(ENVIRONMENT, ALICE, key_generation=8, server_public_key=KEYS[8].public_key),
-        PRIVATE,
+        config.Secrets(PRIVATE),
     )
     assert after.replace(f"{helper.ADDRESSES}{ONE} {OTHER}\n", "") == wanted
     assert helper.rewrite(after, KEYS[8], (ONE, OTHER)) == after
@@ -595,7 +595,7 @@ def test_the_file_names_the_service_and_the_addresses() -> None:
         ENVIRONMENT, narrowed, key_generation=7, server_public_key=KEYS[7].public_key
     )
     assert IPv4Network("10.20.3.4/32") in tunnel.allowed
-    assert helper.read_config(config.render(tunnel, PRIVATE)).service == SERVICE
+    assert helper.read_config(config.render(tunnel, config.Secrets(PRIVATE))).service == SERVICE
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,10 @@ def test_what_changes_something_may_name_itself_and_what_reads_may_not(one: obje
 
 def test_no_field_asks_for_a_secret() -> None:
     names = {field.name for one in OPERATIONS for field in (*one.body, *one.query)}
-    assert names == {"name", "public_key", "owner", "expires", "allow", "wait"}
+    yes_or_no = {"preshared_key"}
+    assert names == {"name", "public_key", "owner", "expires", "allow", "wait", *yes_or_no}
+    for field in (field for one in OPERATIONS for field in one.body if field.name in yes_or_no):
+        assert field.schema["type"] == "boolean"
 
 
 def test_what_scripts_peers_does_is_there_but_for_the_file_of_peers(

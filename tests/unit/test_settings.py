@@ -69,6 +69,7 @@ def test_the_labs_settings_are_good_and_typed() -> None:
         dns_servers=(),
         dns_search_domains=(),
         peer_to_peer=False,
+        preshared_keys=True,
         http_api=True,
         takeover=True,
         protect=False,
