@@ -24,6 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     late = {
         "test_benches": 2,
         "test_fence": 2,
+        "test_preshared": 3,
         "test_rotation": 3,
         "test_replacement": 3,
         "test_takeover": 3,

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from lab_driver import ROOT
+from lab_driver import ROOT, eventually
 
 from lab import paths, secret_search
 
@@ -15,8 +15,30 @@ if TYPE_CHECKING:
 
     from lab_driver import LabDriver
 
-OWN_FILES = re.compile(r"/machines/i-[0-9a-f]+/[a-z]+/var/lib/gatepair/(keys/\d+|gossip\.key)$")
-"""A gateway's own keys, as its disk holds them: readable by its root alone."""
+OWN_FILES = re.compile(
+    r"/machines/i-[0-9a-f]+/[a-z]+/var/lib/gatepair/"
+    r"(keys/\d+|gossip\.key|preshared/[0-9a-f]{64})$"
+)
+"""A gateway's own keys and its clients' pre-shared ones, as its disk holds them: readable by its
+root alone."""
+
+SHARING = "judy"
+"""A peer with a pre-shared key."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sharing(lab: LabDriver) -> None:
+    """Her pre-shared key is on both gateways."""
+    config = paths.run() / "clients" / f"{SHARING}.conf"
+    lab.peers("add", SHARING, "--preshared-key", "--out", str(config))
+    eventually(
+        "both gateways have her pre-shared key",
+        lambda: all(
+            lab.on(one, "find", "/var/lib/gatepair/preshared", "-type", "f", check=False).stdout
+            for one in lab.both_healthy()
+        ),
+        within=30,
+    )
 
 
 def secrets_of(lab: LabDriver) -> dict[str, bytes]:
@@ -25,6 +47,8 @@ def secrets_of(lab: LabDriver) -> dict[str, bytes]:
     for config in sorted((paths.run() / "clients").glob("*.conf")):
         (key,) = re.findall(r"^PrivateKey = (\S+)$", config.read_text(), re.MULTILINE)
         found[f"key of {config.stem}"] = key.encode()
+        for shared in re.findall(r"^PresharedKey = (\S+)$", config.read_text(), re.MULTILINE):
+            found[f"pre-shared key of {config.stem}"] = shared.encode()
     return found
 
 
@@ -44,6 +68,7 @@ def test_the_search_is_not_blind(tmp_path: Path) -> None:
 def test_no_secret_is_anywhere_but_in_its_own_file(lab: LabDriver) -> None:
     wanted = secrets_of(lab)
     assert len(wanted) >= 3, "a gateway's key and two clients'"
+    assert f"pre-shared key of {SHARING}" in wanted
     search = secret_search.Search(wanted)
     found = [
         f for g, text in user_data(lab).items() for f in search.text(text, f"user data of {g}")
@@ -54,7 +79,8 @@ def test_no_secret_is_anywhere_but_in_its_own_file(lab: LabDriver) -> None:
     clients = paths.run() / "clients"
     found += search.files([paths.run(), ROOT], leave_out=[*merged, clients, ROOT / ".venv"])
     own = [one for one in found if OWN_FILES.search(one.place)]
-    assert own, "the gateways' own key files are found, or the search has looked in the wrong place"
+    for what in ("/keys/", "/preshared/"):
+        assert [one for one in own if what in one.place], f"{what}: looked in the wrong place"
     assert [one for one in found if one not in own] == []
 
 
@@ -64,7 +90,8 @@ def test_key_files_are_their_owners_alone(lab: LabDriver) -> None:
         for line in listed.splitlines():
             mode, user, _kind, place = line.split(" ", 3)
             assert user == "root"
-            if place == "/var/lib/gatepair" or "/keys" in place or place.endswith(".key"):
+            own = ("/keys", "/preshared", ".key")
+            if place == "/var/lib/gatepair" or any(part in place for part in own):
                 assert mode[-2:] == "00", line
     for config in (paths.run() / "clients").glob("*.conf"):
         assert config.stat().st_mode & 0o077 == 0, config

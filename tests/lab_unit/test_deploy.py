@@ -274,6 +274,57 @@ def test_a_managed_policy_keeps_its_arn_and_no_more_versions_than_iam_does(lab: 
     assert lab.client("iam").list_policies(Scope="Local")["Policies"] == []
 
 
+def sealing(*, policy: str = "one", rotation: bool = True, alias: bool = True) -> Callable:
+    """A program with a KMS key, and an alias for it."""
+
+    def program() -> None:
+        options = pulumi.ResourceOptions(provider=aws.Provider("aws", region=REGION))
+        document = {"Version": "2012-10-17", "Statement": [{"Sid": policy}]}
+        key = aws.kms.Key(
+            "key",
+            description=f"policy {policy}",
+            enable_key_rotation=rotation,
+            deletion_window_in_days=7,
+            policy=json.dumps(document),
+            tags={"policy": policy},
+            opts=options,
+        )
+        if alias:
+            aws.kms.Alias("alias", name="alias/x/lab", target_key_id=key.key_id, opts=options)
+        pulumi.export("arn", key.arn)
+
+    return program
+
+
+def test_a_kms_key_is_changed_where_it_is_and_scheduled_for_deletion_when_it_goes(
+    lab: Lab,
+) -> None:
+    arn = lab.up(sealing()).outputs["arn"]
+    kms = lab.client("kms")
+
+    def said() -> tuple[str, bool, list[dict[str, str]], str]:
+        key = kms.describe_key(KeyId="alias/x/lab")["KeyMetadata"]
+        id_ = key["KeyId"]
+        assert key["Arn"] == arn, "it is not replaced: what it has encrypted would be lost"
+        return (
+            json.loads(kms.get_key_policy(KeyId=id_, PolicyName="default")["Policy"])["Statement"][
+                0
+            ]["Sid"],
+            kms.get_key_rotation_status(KeyId=id_)["KeyRotationEnabled"],
+            kms.list_resource_tags(KeyId=id_)["Tags"],
+            key["Description"],
+        )
+
+    assert said() == ("one", True, [{"TagKey": "policy", "TagValue": "one"}], "policy one")
+    lab.up(sealing(policy="two", rotation=False))
+    assert said() == ("two", False, [{"TagKey": "policy", "TagValue": "two"}], "policy two")
+    assert not lab.up(sealing(policy="two", rotation=False)).any
+    lab.up(sealing(policy="two", rotation=False, alias=False))
+    assert not [one for one in kms.list_aliases()["Aliases"] if one["AliasName"] == "alias/x/lab"]
+    lab.up(lambda: None)
+    assert kms.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
 def test_a_secure_parameter_is_refused(lab: Lab) -> None:
     def program() -> None:
         aws.ssm.Parameter("parameter", type="SecureString", value="hunter2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import configparser
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -122,3 +123,20 @@ def test_a_public_key_is_the_one_that_wg_derives() -> None:
     """A pair that `wg genkey | wg pubkey` printed, used nowhere else."""
     pair = keys.pair_of("MHVP7hcgcGcN2faVuGW2JNJ0bbo57yUhzuUidnuUlU4=")
     assert pair.public == "Tqo6aWQmLpOpobHKng4lKe48m2kQdWh33eRTLFEo8Qw="
+
+
+def test_a_preshared_key_stands_with_the_server_it_is_shared_with() -> None:
+    sealed = tunnel(peer=replace(PEER, preshared="Y2lwaGVy"))
+    lines = config.render(sealed, config.Secrets(PRIVATE, "SECRET")).splitlines()
+    at = lines.index(f"PublicKey = {SERVER_KEY}")
+    assert lines[at + 1] == "PresharedKey = SECRET"
+    assert lines.index("[Peer]") < at
+    assert "PresharedKey" not in config.render(tunnel(), config.Secrets(PRIVATE, "SECRET"))
+
+
+def test_without_the_preshared_key_there_is_a_place_for_it_and_a_word_where_it_is() -> None:
+    sealed = tunnel(peer=replace(PEER, preshared="Y2lwaGVy"))
+    text = config.render(sealed, config.Secrets(PRIVATE))
+    assert f"PresharedKey = {config.PRESHARED_PLACEHOLDER}\n" in text
+    assert "# PresharedKey: the one in the config that came with this key\n" in text
+    assert "# PresharedKey" not in config.render(sealed, config.Secrets(PRIVATE, "SECRET"))

@@ -603,7 +603,6 @@ def test_the_file_names_the_service_and_the_addresses() -> None:
     [
         ("[Peer]", "[Peer]\n[Peer]", "2 peers where one is due"),
         ("[Peer]", "[Pear]", "0 peers"),
-        ("PersistentKeepalive = 25", "PresharedKey = x", "a preshared key"),
         ("Endpoint = ", "# Endpoint = ", "the peer has no endpoint"),
         (", 100.96.0.1/32", "", "does not end with the gateway's tunnel address"),
         (KEYS[7].public_key, "nonsense", "does not end with"),
@@ -704,10 +703,76 @@ def test_the_peer_with_the_narrowest_network_is_the_one_that_carries() -> None:
 def test_each_action_is_one_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Any, argv: str
 ) -> None:
-    ran: list[str] = []
-    monkeypatch.setattr(helper, "run", lambda *command: ran.append(" ".join(command)))
+    wg = Wg(DUMP)
+    monkeypatch.setattr(helper, "run", wg)
     Machine("wg0", tmp_path / "wg0.conf", SERVICE).do(action)
-    assert ran == [f"wg set wg0 {argv}"]
+    assert wg.ran == [(f"wg set wg0 {argv}", "")]
+
+
+class Wg:
+    """Stands for `wg`, and remembers what was set and what came on stdin."""
+
+    def __init__(self, dump: str) -> None:
+        self.dump, self.ran = dump, list[tuple[str, str]]()
+
+    def __call__(self, *command: str, stdin: str = "") -> str:
+        if command == ("wg", "show", "wg0", "dump"):
+            return self.dump
+        if command == ("wg", "show", "wg0", "preshared-keys"):
+            return f"{KEYS[7].public_key}\t{SECRET}\n{KEYS[8].public_key}\t(none)\n"
+        self.ran.append((" ".join(command), stdin))
+        return ""
+
+
+SECRET = "cHJlLXNoYXJlZCBwcmUtc2hhcmVkIHByZS1zaGFyZWQ="
+
+
+@pytest.mark.parametrize(
+    ("action", "argv"),
+    [
+        (
+            Greet(KEYS[8], f"{ONE}:51821"),
+            f"peer {KEYS[8].public_key} preshared-key /dev/stdin endpoint {ONE}:51821 "
+            "persistent-keepalive 25",
+        ),
+        (
+            Redial(
+                Peer(KEYS[7].public_key, f"{ONE}:1", NETWORKS, 0, 0, 0, 0, preshared=True),
+                f"{OTHER}:51820",
+            ),
+            f"peer {KEYS[7].public_key} remove peer {KEYS[7].public_key} "
+            f"endpoint {OTHER}:51820 preshared-key /dev/stdin "
+            "allowed-ips 10.20.0.0/16,100.96.0.1/32 persistent-keepalive 25",
+        ),
+    ],
+)
+def test_a_preshared_key_goes_along_and_never_on_a_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: Any, argv: str
+) -> None:
+    wg = Wg(DUMP.replace("(none)", SECRET, 1))
+    monkeypatch.setattr(helper, "run", wg)
+    Machine("wg0", tmp_path / "wg0.conf", SERVICE).do(action)
+    assert wg.ran == [(f"wg set wg0 {argv}", SECRET + "\n")]
+
+
+def test_a_tunnel_is_known_to_have_a_preshared_key_without_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "run", Wg(DUMP.replace("(none)", SECRET, 1)))
+    look = Machine("wg0", tmp_path / "wg0.conf", SERVICE).look()
+    assert look.main.preshared
+    assert SECRET not in repr(look)
+
+
+def test_the_file_keeps_its_preshared_key() -> None:
+    sealed = replace(ALICE, preshared="Y2lwaGVy")
+    tunnel = config.tunnel(
+        ENVIRONMENT, sealed, key_generation=7, server_public_key=KEYS[7].public_key
+    )
+    text = config.render(tunnel, config.Secrets(PRIVATE, SECRET))
+    after = helper.rewrite(text, KEYS[8], (ONE,))
+    assert f"PresharedKey = {SECRET}\n" in after
+    assert helper.read_config(after).public_key == KEYS[8].public_key
 
 
 def test_the_move_waits_for_a_pause_in_the_traffic() -> None:

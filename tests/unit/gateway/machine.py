@@ -20,6 +20,7 @@ from gateway.decide import (
     SetSysctl,
 )
 from gateway.network import Link, Route, Rule
+from gateway.preshared import fingerprint
 from gateway.wireguard import Device, DevicePeer
 
 if TYPE_CHECKING:
@@ -143,12 +144,16 @@ class Machine:
                 assert key in peers, "it would be made anew, without an address"
                 words.pop(0)
                 continue
+            preshared = peers[key].preshared if key in peers else ""
+            if verb == "preshared-key":
+                preshared = fingerprint(Path(words.pop(0)).read_text())
+                verb = words.pop(0)
             assert verb == "allowed-ips"
             allowed = words.pop(0)
             for other, peer in peers.items():  # an address has one peer: the last to ask for it
                 rest = tuple(ip for ip in peer.allowed_ips if ip != allowed)
                 peers[other] = replace(peer, allowed_ips=rest)
-            peers[key] = DevicePeer(key, (allowed,))
+            peers[key] = DevicePeer(key, (allowed,), preshared=preshared)
             while words and words[0] in ("endpoint", "persistent-keepalive"):
                 verb, value = words.pop(0), words.pop(0)
                 if verb == "endpoint":

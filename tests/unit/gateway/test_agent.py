@@ -26,12 +26,14 @@ from gateway.messages import (
     KeyReady,
     LifecycleSeen,
     PeersRead,
+    PresharedSeen,
     SessionsMove,
     Trouble,
 )
 from gateway.metadata import Identity
 from gateway.paths import Paths
 from gateway.peers import KnownPeers
+from gateway.preshared import seal
 from gateway.takeover.hub import FilterLoaded, InterfaceMade
 from gateway.takeover.moves import LetGo, PointAt
 from gateway.wireguard import PeerChanges
@@ -161,6 +163,153 @@ def served(on: Stage, *generations: int) -> Stage:
     on.hear(HeadSeen(head(1, *generations), on.monotonic), PeersRead(known, ()))
     on.hear(*(key(on, generation) for generation in generations))
     return on
+
+
+# ------------------------------------------------------------------ pre-shared keys
+
+SEALED, OTHER = "c2VhbGVk", "b3RoZXI="
+"""Ciphertexts."""
+
+
+def with_preshared(generation: int, sealed: str = SEALED) -> Peer:
+    return replace(bob(generation), preshared=sealed)
+
+
+def decrypted(on: Stage, peer: Peer, byte: int = 1) -> PresharedSeen:
+    """The message that a key is here, and its file."""
+    name = seal(peer)
+    return PresharedSeen({name: on.agent.preshared_files.keep(name, bytes([byte]) * 32)}, {})
+
+
+def bobs(on: Stage) -> str | None:
+    """The fingerprint that bob has on the device; None if he is not there."""
+    found = on.machine.observed.devices["wg0"].peers.get(BOB_KEY)
+    return None if found is None else found.preshared
+
+
+def test_a_peer_with_a_preshared_key_enters_with_it_and_not_before(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", with_preshared(2)),)))
+    assert bobs(on) is None
+    assert on.applied == 2, "nobody else waits for it"
+    assert on.agent.board.status.faults == (), "it is being decrypted"
+    on.machine.said.clear()
+    ready = decrypted(on, with_preshared(2))
+    (key_here,) = ready.opened.values()
+    on.hear(ready)
+    assert bobs(on) == key_here.fingerprint
+    assert on.machine.commands() == [
+        f"wg set wg0 peer {BOB_KEY} preshared-key {key_here.file} allowed-ips 100.96.0.6/32"
+    ]
+    on.machine.said.clear()
+    on.tick()
+    assert on.machine.commands() == [], "what it is told agrees with what it sees"
+
+
+def test_one_that_cannot_be_decrypted_is_named_and_all_others_go_on(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", with_preshared(2)),)))
+    on.hear(PresharedSeen({}, {seal(with_preshared(2)): "Decrypt: InvalidCiphertext"}))
+    assert bobs(on) is None
+    assert ALICE_KEY in on.machine.observed.devices["wg0"].peers
+    assert on.agent.board.status.faults == (
+        "peer bob is left out: its pre-shared key: Decrypt: InvalidCiphertext",
+    )
+    assert on.healthy()
+    on.hear(decrypted(on, with_preshared(2)))
+    assert bobs(on)
+    assert on.agent.board.status.faults == ()
+
+
+def test_a_restart_without_aws_serves_peers_with_preshared_keys(
+    stage: Callable[..., Stage],
+) -> None:
+    machine = Machine()
+    on = served(stage(machine), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", with_preshared(2)),)))
+    on.hear(decrypted(on, with_preshared(2)))
+    fingerprint = bobs(on)
+    machine.said.clear()
+    again = stage(machine)
+    again.tick()
+    assert machine.commands() == [], "its session goes on"
+    machine.observed = Machine().observed  # and after a reboot
+    rebooted = stage(machine)
+    rebooted.tick()
+    assert bobs(rebooted) == fingerprint
+
+
+def test_another_preshared_key_ends_the_session_with_the_former_one(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", with_preshared(2)),)))
+    on.hear(decrypted(on, with_preshared(2)))
+    first = bobs(on)
+    changed = with_preshared(3, OTHER)
+    on.hear(ChangesSeen("e", (Change(3, "put", changed),)))
+    assert bobs(on) is None, "the former one is no longer right"
+    on.hear(decrypted(on, changed, 2))
+    assert bobs(on) not in (None, first)
+    on.machine.said.clear()
+    on.hear(ChangesSeen("e", (Change(4, "put", bob(4)),)))
+    assert on.machine.commands() == [
+        f"wg set wg0 peer {BOB_KEY} remove",
+        f"wg set wg0 peer {BOB_KEY} allowed-ips 100.96.0.6/32",
+    ]
+    assert bobs(on) == ""
+
+
+def test_a_preshared_key_that_somebody_has_changed_on_the_device_is_put_right(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", with_preshared(2)),)))
+    on.hear(decrypted(on, with_preshared(2)))
+    wanted = bobs(on)
+    device = on.machine.observed.devices["wg0"]
+    for wrong in ("", "another"):
+        peers = {**device.peers, BOB_KEY: replace(device.peers[BOB_KEY], preshared=wrong)}
+        on.machine.observed = replace(
+            on.machine.observed, devices={"wg0": replace(device, peers=peers)}
+        )
+        on.tick()
+        assert bobs(on) == wanted
+    stranger = replace(device.peers[ALICE_KEY], preshared="another")
+    on.machine.observed = replace(
+        on.machine.observed,
+        devices={"wg0": replace(device, peers={**device.peers, ALICE_KEY: stranger})},
+    )
+    on.tick()
+    assert on.machine.observed.devices["wg0"].peers[ALICE_KEY].preshared == ""
+
+
+def test_a_session_that_moves_keeps_its_preshared_key(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = served(stage(), 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", with_preshared(2)),)))
+    on.hear(decrypted(on, with_preshared(2)))
+    wanted = bobs(on)
+    dump = f"PRIV\tPUB\t51820\toff\n{BOB_KEY}\tPSK\t192.0.2.1:5\t100.96.0.6/32\t1\t0\t0\toff\n"
+    monkeypatch.setattr(on.agent._mover, "_read", lambda _: dump)
+    monkeypatch.setattr(on.agent._mover, "_forget", lambda _: None)
+    for move in (PointAt("wg0", BOB_KEY, "192.0.2.9:7", again=True), LetGo("wg0", BOB_KEY)):
+        on.machine.said.clear()
+        on.hear(SessionsMove((move,)))
+        (command,) = on.machine.commands()
+        assert f"peer {BOB_KEY} remove peer {BOB_KEY} preshared-key " in command
+        assert bobs(on) == wanted
+        on.machine.said.clear()
+        on.hear(ChangesSeen("e", ()))
+        assert on.machine.commands() == []
+        on.tick()
+        assert bobs(on) == wanted
+    assert "PSK" not in repr(on.agent.board.status)
 
 
 def test_a_gateway_comes_up_step_by_step(stage: Callable[..., Stage]) -> None:
