@@ -236,10 +236,11 @@ class Bed:
         *,
         allow: tuple[str, ...] = (),
         expires: int | None = None,
+        preshared: str = "",
     ) -> str:
         """Let a peer in; its tunnel address."""
         with self.aws("dynamodb") as dynamodb:
-            new = NewPeer(name, public_key, allow=allow, expires=expires)
+            new = NewPeer(name, public_key, allow=allow, expires=expires, preshared=preshared)
             registry = OperatorRegistry(dynamodb, "registry", Unarchived(lambda: None, ""))
             peer = registry.add_peer(new, pool=pool, caller="arn:test")
         return str(peer.address)
@@ -308,8 +309,15 @@ class Bed:
         }
         (self.directory / "environment.json").write_text(json.dumps(document))
 
-    def connect(self, address: str, server_key: str, private_key: Path, port: int = 51820) -> None:
-        """Point the client's tunnel at the gateway."""
+    def connect(
+        self,
+        address: str,
+        server_key: str,
+        private_key: Path,
+        port: int = 51820,
+        preshared: Path = Path("/dev/null"),
+    ) -> None:
+        """Point the client's tunnel at the gateway. An empty file is no pre-shared key."""
         exec_ = ["ip", "netns", "exec", CLIENT]
         if run([*exec_, "ip", "link", "show", "wgc"], check=False).status != 0:
             run([*exec_, "wireguard-go", "wgc"])
@@ -323,7 +331,8 @@ class Bed:
             run([*exec_, "wg", "set", "wgc", "private-key", str(private_key)])
         for other in run([*exec_, "wg", "show", "wgc", "peers"]).stdout.split():
             run([*exec_, "wg", "set", "wgc", "peer", other, "remove"])
-        peer = ["peer", server_key, "endpoint", f"198.51.100.1:{port}"]
+        peer = ["peer", server_key, "preshared-key", str(preshared)]
+        peer += ["endpoint", f"198.51.100.1:{port}"]
         run([*exec_, "wg", "set", "wgc", *peer, "allowed-ips", "0.0.0.0/0"])
 
 
