@@ -118,7 +118,7 @@ class PresharedKeys(pulumi.ComponentResource):
             f"{name}-alias",
             # fixed: for people, who find the key by it
             name=f"alias/gatepair/{stack}",
-            target_key_id=key.key_id,
+            target_key_id=key.id,
             opts=child,
         )
         iam.RolePolicy(

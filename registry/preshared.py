@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 32
 
-LARGEST = 6144
-"""Bytes of a ciphertext (AWS KMS API reference, Decrypt, `CiphertextBlob`); 32 bytes make some
-170."""
+LARGEST = 1024
+"""Bytes of a ciphertext. KMS makes some 170 of 32, of a format that is its own; and a change has to
+fit into one datagram between gateways (gateway/gossip.py)."""
 
 
 def context(stack: str, public_key: str) -> dict[str, str]:

@@ -61,7 +61,6 @@ class AwsMocks(Mocks):
     def __init__(self) -> None:
         self.extra: dict[str, dict[str, Any]] = {
             "aws:ec2/launchTemplate:LaunchTemplate": {"latestVersion": 3},
-            "aws:kms/key:Key": {"keyId": "5e6ab1d8-0000-4000-8000-0000000000c1"},
             "random:index/randomUuid:RandomUuid": {"result": UUID},
             "aws:lambda/functionUrl:FunctionUrl": {"functionUrl": "https://http-api-url.example/"},
         }

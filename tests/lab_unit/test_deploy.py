@@ -290,7 +290,7 @@ def sealing(*, policy: str = "one", rotation: bool = True, alias: bool = True) -
             opts=options,
         )
         if alias:
-            aws.kms.Alias("alias", name="alias/x/lab", target_key_id=key.key_id, opts=options)
+            aws.kms.Alias("alias", name="alias/x/lab", target_key_id=key.id, opts=options)
         pulumi.export("arn", key.arn)
 
     return program
