@@ -92,7 +92,8 @@ class Keeper:
     def apply(self, now: float) -> None:
         """Bring rules, flows, names and the report in line with what is known."""
         self._addresses()
-        states = flows.effective(self.ledger.health, settings().unhealthy_delay, now)
+        told = settings()
+        states = flows.effective(self.ledger.health, told.unhealthy_delay, now, told.lost)
         text = flows.ruleset(self.balancer, states)
         if text != self._ruleset:
             netns.run_in(NAMESPACE, ["nft", "-f", "-"], stdin=text)
@@ -148,6 +149,9 @@ class Settings:
 
     unhealthy_delay: float = 0.0
     """Seconds, 0 to 60, by which the data plane hears of an unhealthy target late."""
+    lost: frozenset[str] = frozenset()
+    """Ids of targets that the data plane takes for unhealthy whatever the checks find: with a long
+    delay, when a dead one's flows move is the experiment's to say."""
 
 
 def settings_file() -> Path:
@@ -158,10 +162,11 @@ def settings_file() -> Path:
 def settings() -> Settings:
     """The settings now. What is missing or out of range has its default."""
     try:
-        delay = float(json.loads(settings_file().read_text())["unhealthy_delay"])
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads(settings_file().read_text())
+        delay, lost = float(found["unhealthy_delay"]), frozenset(found.get("lost", ()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Settings()
-    return Settings(unhealthy_delay=min(max(delay, 0.0), DELAY_LIMIT))
+    return Settings(min(max(delay, 0.0), DELAY_LIMIT), lost)
 
 
 def ready() -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lab.health import Check, Health, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 INTERNET = "inet"
 """Interface of gp-lb towards the internet."""
@@ -169,15 +169,20 @@ def flows_to(balancer: Balancer, group: Group, target: Target) -> tuple[Flows, .
     return tuple(sorted(found))
 
 
-def effective(health: Mapping[Key, Health], delay: float, now: float) -> dict[Key, State]:
+def effective(
+    health: Mapping[Key, Health], delay: float, now: float, lost: Collection[str] = ()
+) -> dict[Key, State]:
     """The states the data plane goes by: it hears of an unhealthy target `delay` seconds late.
 
-    How long AWS's data plane takes is not documented: not yet measured on AWS.
+    How long AWS's data plane takes is not documented: not yet measured on AWS. The healthy targets
+    whose ids are in `lost` are unhealthy to it at once, whatever the checks find.
     """
     states = {}
     for name, one in health.items():
         late = one.state is State.UNHEALTHY and now < one.since + delay
         states[name] = State.HEALTHY if late else one.state
+        if states[name] is State.HEALTHY and name[1] in lost:
+            states[name] = State.UNHEALTHY
     return states
 
 

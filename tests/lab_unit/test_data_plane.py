@@ -202,6 +202,21 @@ def test_an_extra_delay_keeps_live_flows_where_they_are(world: World) -> None:
     assert {world.ask(port).split()[0] for port in FLOWS} == {"i-a"}
 
 
+def test_live_flows_leave_a_target_that_is_said_to_be_lost_at_once(world: World) -> None:
+    """When an experiment wants it, and not when the checks find out."""
+    world.see(balancer())
+    daemon.settings_file().write_text('{"unhealthy_delay": 60, "lost": ["i-b"]}')
+    world.keeper.apply(world.now)
+    assert {world.ask(port).split()[0] for port in FLOWS} == {"i-a"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"unhealthy_delay": "soon"}'])
+def test_settings_that_do_not_parse_are_the_defaults(world: World, text: str) -> None:
+    del world
+    daemon.settings_file().write_text(text)
+    assert daemon.settings() == daemon.Settings()
+
+
 def test_what_a_target_sends_unasked_reaches_nobody(world: World) -> None:
     """Not even to a client that has a flow to the other target."""
     owner = world.ask(40200).split()[0]

@@ -10,7 +10,7 @@ import pytest
 from lab_unit.balancers import A, B, balancer, group, states
 
 from effects import run
-from lab import flows
+from lab import flows, health
 from lab.flows import Flows, Ingress, Listener
 from lab.health import Health, State
 
@@ -106,6 +106,17 @@ def test_the_data_plane_hears_of_an_unhealthy_target_as_late_as_told() -> None:
     assert flows.effective(sick, 30.0, 130.0) == {name: BAD}
     assert flows.effective(sick, 0.0, 100.0) == {name: BAD}
     assert flows.effective({name: Health(NEW, since=100.0)}, 30.0, 101.0) == {name: NEW}
+
+
+def test_a_target_that_is_said_to_be_lost_is_unhealthy_to_the_data_plane_at_once() -> None:
+    """Also while it would hear of it late; one that is on its way out stays that."""
+    name, other = ("group-0", "i-a", 51820), ("group-0", "i-b", 51820)
+    well = {name: Health(GOOD, since=0.0), other: Health(GOOD, since=0.0)}
+    assert flows.effective(well, 60.0, 1.0, {"i-a"}) == {name: BAD, other: GOOD}
+    late = {name: Health(BAD, since=100.0)}
+    assert flows.effective(late, 60.0, 101.0, {"i-a"}) == {name: BAD}
+    leaving = {name: health.draining(0.0)}
+    assert flows.effective(leaving, 0.0, 1.0, {"i-a"}) == {name: State.DRAINING}
 
 
 def test_names_resolve_to_every_node_that_has_somewhere_to_send_to() -> None:
