@@ -89,5 +89,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int:
+    """A number of things, none included. Raises `argparse.ArgumentTypeError`."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
 def _as_interrupt(*_: Any) -> None:
     raise KeyboardInterrupt

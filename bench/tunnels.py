@@ -24,7 +24,7 @@ from lab import clients, edge, netns
 from registry.operators import NewPeer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from commands.stacks import Stack
     from registry.items import Peer
@@ -133,6 +133,13 @@ def delete(stack: Stack, name: str) -> None:
     drop_peer(stack, name)
 
 
+def renew(client: Client) -> None:
+    """Let the client forget its session and begin another, at once if it keeps itself alive."""
+    name = client.tunnel.interface
+    stripped = client.tunnel.run(["wg-quick", "strip", str(client.tunnel.config)]).stdout
+    client.tunnel.run(["wg", "setconf", name, "/dev/stdin"], stdin=stripped)
+
+
 def rekey(client: Client, to: Server, peer: Peer, identity: Identity, at: IPv4Address) -> None:
     """Let the client be another peer from now on, through the gateway `at`; as if just started."""
     name, link = client.tunnel.interface, client.namespace
@@ -168,28 +175,36 @@ def doors(
 
 
 def find_ports(
-    place: edge.Client, to: Server, gateways: Collection[IPv4Address]
+    place: edge.Client,
+    to: Server,
+    gateways: Collection[IPv4Address],
+    *,
+    ports: Sequence[int] = PORTS,
+    public: IPv4Address | None = None,
 ) -> dict[IPv4Address, int]:
-    """A source port for each gateway. Raises `NotMeasured` if the hash leaves one out."""
+    """A source port for each gateway. Raises `NotMeasured` if the hash leaves one out.
+
+    `public` is the client's public address, if that is not its own.
+    """
     found: dict[IPv4Address, int] = {}
-    for port in PORTS:
-        gateway = _lands_on(place, to, port)
+    for port in ports:
+        gateway = _lands_on(place, to, port, public or place.own_public_address)
         if gateway is not None and gateway in gateways:
             found.setdefault(gateway, port)
         if len(found) == len(gateways):
             return found
     missing = ", ".join(str(one) for one in gateways if one not in found)
-    raise NotMeasured(f"none of {len(PORTS)} source ports of {place.name} leads to {missing}")
+    raise NotMeasured(f"none of {len(ports)} source ports of {place.name} leads to {missing}")
 
 
-def _lands_on(place: edge.Client, to: Server, port: int) -> IPv4Address | None:
+def _lands_on(place: edge.Client, to: Server, port: int, public: IPv4Address) -> IPv4Address | None:
     """Where the load balancer sends a flow from that port: asked by a packet that says nothing."""
     with netns.inside(place.namespace):
         plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with plug:
         plug.bind(("0.0.0.0", port))  # noqa: S104 - in the client's namespace
         plug.sendto(b"\0", (to.address, to.port))
-    flow = ["-s", str(place.own_public_address), "--sport", str(port), "--dport", str(to.port)]
+    flow = ["-s", str(public), "--sport", str(port), "--dport", str(to.port)]
     for _ in range(LOOKS):
         listing = netns.run_in(edge.BALANCER, ["conntrack", "-L", "-p", "udp", *flow], check=False)
         found = reply_source(listing.stdout)

@@ -1,0 +1,175 @@
+"""The two gateways of a bench, and what it turns on them: takeover, and the load balancer's word.
+
+`takeover` is a flag of the registry's control item, which both agents follow; what the load
+balancer's data plane goes by is the lab's `balancer-settings.json`. Both are put back at the end.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING, Any
+
+from bench.command import NotMeasured
+from effects import run, write_atomic
+from lab import balancer, machine, netns, paths, process
+from registry import items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from ipaddress import IPv4Address
+
+    from bench.ground import Ground
+
+METRICS_PORT = 9586
+_ANSWER = 5.0
+FOLLOWED = 20.0
+"""Seconds for both agents to read the control item, which they do every second."""
+LATE = 60.0
+"""Seconds by which the data plane hears of a dead gateway if a bench says when its flows move."""
+
+
+def healthy() -> frozenset[str]:
+    """Instance ids of the targets that the load balancer's checks find well in every group."""
+    try:
+        groups = json.loads(paths.target_health().read_text()).values()
+    except (OSError, ValueError):
+        return frozenset()
+    return healthy_in(groups)
+
+
+def healthy_in(groups: Iterable[Mapping[str, Mapping[str, str]]]) -> frozenset[str]:
+    """The same of a report: for each group, target id -> its health. Pure."""
+    well = [{name for name, one in group.items() if one["state"] == "healthy"} for group in groups]
+    return frozenset(set.intersection(*well) if well else ())
+
+
+def metrics(gateway: str) -> dict[str, float]:
+    """A gateway's metrics without labels, by name. Raises `OSError` if it does not answer."""
+    link = http.client.HTTPConnection("127.0.0.1", METRICS_PORT, timeout=_ANSWER)
+    with netns.inside(machine.namespace(gateway)):
+        link.connect()
+    try:
+        link.request("GET", "/metrics")
+        return series(link.getresponse().read().decode())
+    except http.client.HTTPException as err:
+        raise OSError(f"{gateway}: {err!r}") from err
+    finally:
+        link.close()
+
+
+def series(text: str) -> dict[str, float]:
+    """Prometheus' text, as far as it has no labels. Pure."""
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name and not line.startswith("#") and "{" not in name:
+            found[name] = float(value)
+    return found
+
+
+def know_each_other(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+    """Whether each of two gateways knows of the other's sessions, by their metrics. Pure."""
+    pairs = ((ours, theirs), (theirs, ours))
+    return all(
+        one.get("gatepair_remote_sessions", -1) >= other.get("gatepair_own_sessions", 0)
+        for one, other in pairs
+    )
+
+
+def shaken(gateway: str) -> dict[str, int]:
+    """Public key -> when a gateway last shook hands with it, in whole seconds since the epoch."""
+    command = machine.command_in(gateway, ["wg", "show", "all", "latest-handshakes"])
+    found: dict[str, int] = {}
+    for line in run(command).stdout.splitlines():
+        _, public_key, at = line.split()
+        found[public_key] = max(found.get(public_key, 0), int(at))
+    return found
+
+
+class Pair:
+    """Two gateways by their ids, and the two switches."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self.addresses: dict[str, IPv4Address] = {}
+        self.look()
+        control = ground.stack.registry.head().control
+        self._was = control is None or control.takeover
+        self.takeover = self._was
+        try:
+            self._settings: str | None = balancer.settings_file().read_text()
+        except FileNotFoundError:
+            self._settings = None
+        ground.undo(self.restore)
+
+    def look(self) -> None:
+        """Learn who they are. Raises `NotMeasured` if they are not two."""
+        self.addresses = self._ground.gateways()
+        if len(self.addresses) != 2:  # noqa: PLR2004 - what the promise is about
+            raise NotMeasured(f"two gateways are wanted, there are {len(self.addresses)}")
+
+    def other(self, gateway: str) -> str:
+        """The one that is not this one."""
+        (found,) = self.addresses.keys() - {gateway}
+        return found
+
+    def known(self) -> bool:
+        """Whether both know of each other's sessions now."""
+        try:
+            one, other = map(metrics, self.addresses)
+        except OSError:
+            return False
+        return know_each_other(one, other)
+
+    # -------------------------------------------------------------- takeover
+
+    def switch(self, *, takeover: bool) -> None:
+        """Turn takeover on or off; returns once both agents have followed."""
+        self._write(takeover)
+        self.takeover = takeover
+
+        def followed() -> bool:
+            try:
+                found = [metrics(one)["gatepair_takeover_working"] for one in self.addresses]
+            except (OSError, KeyError):
+                return False
+            return found == [int(takeover)] * 2
+
+        what = f"both agents have turned takeover {'on' if takeover else 'off'}"
+        process.await_condition(what, followed, timeout=FOLLOWED, interval=0.2)
+
+    def _write(self, takeover: bool) -> None:
+        stack = self._ground.stack
+        stack.cloud.client("dynamodb").update_item(
+            TableName=stack.environment.table,
+            Key=items.CONTROL_KEY,
+            UpdateExpression="SET takeover = :t",
+            ExpressionAttributeValues={":t": {"BOOL": takeover}},
+        )
+
+    # -------------------------------------------------------------- detection
+
+    def detect_by_checks(self) -> None:
+        """The load balancer goes by its health checks alone."""
+        _set({"unhealthy_delay": 0})
+
+    def detect_nothing(self) -> None:
+        """The load balancer's data plane hears of nobody's death for a minute."""
+        _set({"unhealthy_delay": LATE})
+
+    def detect_now(self, gateway: str) -> None:
+        """From now on the data plane sends nothing to this gateway, and nothing changes else."""
+        _set({"unhealthy_delay": LATE, "lost": [gateway]})
+
+    def restore(self) -> None:
+        """Put both switches back."""
+        if self._settings is None:
+            balancer.settings_file().unlink(missing_ok=True)
+        else:
+            write_atomic(balancer.settings_file(), self._settings)
+        self._write(self._was)
+
+
+def _set(settings: Mapping[str, Any]) -> None:
+    write_atomic(balancer.settings_file(), json.dumps(settings))
