@@ -61,6 +61,11 @@ def namespace(instance_id: str) -> str:
     return netns.PREFIX + instance_id[:10]
 
 
+def link(instance_id: str) -> str:
+    """The VPC router's interface that leads to an instance's machine."""
+    return instance_id[:10]
+
+
 def preflight() -> None:
     """Refuse, with the cure, what would make every boot fail. Changes nothing."""
     if os.geteuid() != 0:
@@ -126,7 +131,7 @@ def power_off(instance_id: str, power: str) -> None:
     `power` is what it stays afterwards, `OFF` or `CUT`. The disk and the namespace stay.
     """
     _write(instance_id, power)
-    vpc.detach(instance_id[:10])
+    vpc.detach(link(instance_id))
     kinds.present().kill(instance_id)
 
 
