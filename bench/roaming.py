@@ -55,17 +55,18 @@ def create(
     tunnels.delete(stack, name)
     place = edge.create_client(name)
     home = away = place.own_public_address
+    ports = tunnels.find_ports(place, to, gateways)
     if moves_house:
         away = IPv4Address(int(home) + ELSEWHERE)
         edge.set_public_address(place, away)
-    found = tunnels.find_ports(place, to, gateways, ports=SECOND_PORTS, public=away)
+    others = tunnels.find_ports(place, to, gateways, ports=SECOND_PORTS, public=away)
     edge.set_public_address(place, home)
-    client = tunnels.create(stack, to, name, gateways, at)
+    client = tunnels.connect(stack, to, place, ports, at)
     return Roamer(
         client,
-        home={one: Source(home, port) for one, port in client.ports.items()},
-        away={one: Source(away, port) for one, port in found.items()},
-        at=Source(home, client.ports[at]),
+        home={one: Source(home, port) for one, port in ports.items()},
+        away={one: Source(away, port) for one, port in others.items()},
+        at=Source(home, ports[at]),
     )
 
 

@@ -111,12 +111,24 @@ def create(
     """
     delete(stack, name)
     place = edge.create_client(name)
-    ports = find_ports(place, to, gateways)
-    peer, identity = add_peer(stack, name, allow=allow)
+    return connect(stack, to, place, find_ports(place, to, gateways), at, allow=allow)
+
+
+def connect(
+    stack: Stack,
+    to: Server,
+    place: edge.Client,
+    ports: Mapping[IPv4Address, int],
+    at: IPv4Address,
+    *,
+    allow: tuple[str, ...] = (),
+) -> Client:
+    """The same for a client whose place is there, and its source ports are known."""
+    peer, identity = add_peer(stack, place.name, allow=allow)
     made = config.tunnel(
         stack.environment, peer, key_generation=to.generation, server_public_key=to.public_key
     )
-    tunnel = clients.Tunnel(place, clients.config_file(name))
+    tunnel = clients.Tunnel(place, clients.config_file(place.name))
     tunnel.config.parent.mkdir(mode=0o700, exist_ok=True)
     text = config.render(made, config.Secrets(identity.private_text), comments=False)
     text = text.replace("[Interface]\n", f"[Interface]\nListenPort = {ports[at]}\n")

@@ -92,6 +92,26 @@ def test_scale_measures_a_boot_an_addition_and_an_idle_agent(lab: LabDriver) -> 
     assert all(sample["calls"]["BatchGetItem"] >= 5 for sample in idle)
 
 
+@pytest.mark.timeout(600)
+def test_failover_measures_deaths_roaming_and_failback(lab: LabDriver) -> None:
+    few = ("--clients", "4", "--idle", "1", "--rounds", "1", "--delays", "0", "--kills", "0")
+    with as_it_was(lab):
+        takeover = lab.registry.head().control
+        report = measured("failover", *few, "--stock-rounds", "0", "--watch", "3")
+        assert lab.registry.head().control == takeover
+    figures, samples = report["figures"], report["samples"]
+    assert not [name for name in figures if "_p99" in name], "so few samples have none"
+    kinds = [(one["kind"], one.get("forced")) for one in samples]
+    for kind in (("death", None), ("death", 0), ("roaming", None), ("failback", None)):
+        assert kinds.count(kind) == 4
+    assert figures["not_resumed_takeover"] == 0
+    assert 5 < figures["detection_p50_checks"] < 15, "two checks in a row, 5 s apart"
+    assert figures["detection_p50_d0"] < 1
+    assert 0 < figures["takeover_minus_detection_max"] < 5, "stock would be 7 and more"
+    assert {one["by"] for one in samples if one["kind"] == "roaming"} == {"port", "address"}
+    assert all(one["watched"] >= 3 for one in samples if one["kind"] == "failback")
+
+
 @pytest.mark.timeout(200)
 def test_throughput_measures_a_gateway_and_two_bare_wireguards(lab: LabDriver) -> None:
     with as_it_was(lab):
