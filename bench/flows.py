@@ -97,11 +97,15 @@ class Log:
 
 
 class Watch:
-    """The load balancer's changes, while the context lasts; by the machine's monotonic clock."""
+    """The load balancer's changes, while the context lasts; by the machine's monotonic clock.
 
-    def __init__(self, namespace: str, to: tuple[str, int]) -> None:
-        """`namespace` and `to` are for flows by which it is seen that changes are heard of."""
-        self._namespace, self._to = namespace, to
+    It has to be there before the flows are: the kernel tells nothing of an entry that was made
+    while nobody listened (net.netfilter.nf_conntrack_events = 2, its default).
+    """
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        """`to` is what clients dial: by flows to it is seen that changes are heard of."""
+        self._to = to
         self._log = Log()
         self._lock = threading.Lock()
         self._program: subprocess.Popen[str] | None = None
@@ -156,7 +160,7 @@ class Watch:
             if time.monotonic() > end:
                 raise NotMeasured("conntrack tells nothing of the load balancer's flows")
             # A port that nobody has had, so a new flow
-            with netns.inside(self._namespace):
+            with netns.inside(edge.INTERNET):
                 plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             with plug:
                 plug.sendto(b"\0", self._to)

@@ -7,6 +7,7 @@ hashed to a certain gateway is found by trying, before there is a tunnel.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from bench.flows import Source
 from lab import edge, netns
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Generator, Mapping
 
     from bench.tunnels import Client, Server
     from commands.stacks import Stack
@@ -81,14 +82,27 @@ def roam(roamer: Roamer, to: Source) -> float:
 
     Who changes the address is offline meanwhile, or packets would come from half a place.
     """
-    place, house = roamer.client.tunnel.client, roamer.at.address != to.address
-    if house:
-        netns.ip(edge.NAT, "link", "set", place.link, "down")
-        edge.set_public_address(place, to.address)
-    roamer.client.tunnel.run(
-        ["wg", "set", roamer.client.tunnel.interface, "listen-port", str(to.port)]
-    )
-    if house:
-        netns.ip(edge.NAT, "link", "set", place.link, "up")
+    place = roamer.client.tunnel.client
+    with _offline(place) if roamer.at.address != to.address else nullcontext():
+        if roamer.at.address != to.address:
+            edge.set_public_address(place, to.address)
+        roamer.client.tunnel.run(
+            ["wg", "set", roamer.client.tunnel.interface, "listen-port", str(to.port)]
+        )
     roamer.at = to
     return time.monotonic()
+
+
+@contextmanager
+def _offline(place: edge.Client) -> Generator[None]:
+    """Nothing a client sends leaves its NAT. (A link that is taken down comes back after a second:
+    the kernel tells its neighbours no sooner.)"""
+    table = f"ip bench_{place.link}"
+    chain = "{ type filter hook prerouting priority raw ; policy accept ; }"
+    drop = f"add rule {table} from ip saddr {place.address} drop"
+    command = f"add table {table} ; add chain {table} from {chain} ; {drop}"
+    netns.run_in(edge.NAT, ["nft", command])
+    try:
+        yield
+    finally:
+        netns.run_in(edge.NAT, ["nft", f"delete table {table}"])

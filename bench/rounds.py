@@ -80,6 +80,8 @@ class Scene:
         self.void: Counter[str] = Counter()
         self._open: list[tuple[Sample, str, float]] = []
         ground.undo(death.heal)
+        to = (self.server.address, self.server.port)
+        self.watch = exits.enter_context(flows.Watch(to))
         at = next(iter(self.pair.addresses.values()))
         self.active = [self._client(f"bench-a{n}", n, at) for n in range(options.clients)]
         self.idle = [self._client(f"bench-i{n}", 0, at) for n in range(options.idle)]
@@ -89,8 +91,6 @@ class Scene:
         self._idle_flows = [Flow(r.name, r.client.namespace, target, PING_EVERY) for r in self.idle]
         file = ground.directory / "failover.pings"
         self.traffic = exits.enter_context(Traffic(self._flows, file))
-        to = (self.server.address, self.server.port)
-        self.watch = exits.enter_context(flows.Watch(self.active[0].client.namespace, to))
         names = [one.name for one in self.active]
         self.traffic.await_answers(names, since=time.monotonic(), within=LIVE_WITHIN)
 
