@@ -154,14 +154,15 @@ class Scene:
             self.say(f"not resumed: {', '.join(sorted(missing))}")
 
     def attempt(self, what: str, once: Callable[[], object]) -> None:
-        """One round; what goes wrong in it is said, and the next one begins."""
+        """One round. What goes wrong in it is said, and the next one begins, up to a number."""
+        if self.void["rounds"] > BAD_ROUNDS:
+            self.void["rounds_left_out"] += 1
+            return
         try:
             once()
-        except (NotMeasured, TimeoutError, Failed) as err:
+        except (NotMeasured, TimeoutError, Failed, OSError) as err:
             self.say(f"{what}: void: {err}")
             self.void["rounds"] += 1
-            if self.void["rounds"] > BAD_ROUNDS:
-                raise
         finally:
             death.heal()
             self.pair.detect_by_checks()
@@ -390,10 +391,13 @@ class Scene:
         for number in range(1, self.options.kills + 1):
             self.attempt("kill", lambda number=number: self.die(number, None, kill=True))
             self.watch_on()
-            self.say("waiting for the gateway that takes the killed one's place")
-            session.await_healthy(lambda _: None, REPLACED_LIMIT)
-            self.pair.look()
+            self.attempt("kill", self._await_replaced)
         self.close()
+
+    def _await_replaced(self) -> None:
+        self.say("waiting for the gateway that takes the killed one's place")
+        session.await_healthy(lambda _: None, REPLACED_LIMIT)
+        self.pair.look()
 
 
 def summary(samples: Iterable[Mapping[str, Any] | None], of: str = "") -> str:
