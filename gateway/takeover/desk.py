@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from gateway.takeover.recipients import PeerId
 
 RETRY = (1_500, 3_000, 5_000)
-"""Milliseconds until a takeover is tried again for the same source: an initiation may get lost,
+"""Milliseconds until a takeover is tried again for the same address: an initiation may get lost,
 and WireGuard itself would wait for 5 s; but the answer must have time to come."""
 
 ELSEWHERE = 1_000
-"""Milliseconds until it is tried for another source: one of the two may be a stranger's."""
+"""Milliseconds until it is tried for another address: one of the two may be a stranger's. Less than
+any of `RETRY`, so that whoever replays a client's packets from many ports leaves the client a
+turn."""
 
 UNDER_WAY = 95_000
 """Milliseconds for which WireGuard may go on with a handshake (REKEY_ATTEMPT_TIME is 90 s)."""
@@ -190,8 +192,9 @@ class Desk:
         attempt = standing.attempt
         ours = any(one.holder == self.me for one in standing.sessions.values())
         again = ours or (attempt is not None and now - attempt.first < UNDER_WAY)
-        if attempt is not None and attempt.source == source:
-            standing.attempt = replace(attempt, last=now, tries=attempt.tries + 1)
+        if attempt is not None and attempt.source.address == source.address:
+            tries = attempt.tries + 1
+            standing.attempt = replace(attempt, source=source, last=now, tries=tries)
         else:
             standing.attempt = Attempt(source, now, now)
         standing.latest = now
@@ -388,6 +391,6 @@ def _watch(session: Session, now: int) -> Iterator[Watch]:
 
 def _may_try(standing: Standing, source: Endpoint, now: int) -> bool:
     attempt = standing.attempt
-    if attempt is None or attempt.source != source:
+    if attempt is None or attempt.source.address != source.address:
         return now - standing.latest >= ELSEWHERE
     return now - attempt.last >= RETRY[min(attempt.tries, len(RETRY)) - 1]

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 HANDSHAKES, MOVED = 0x6700, 0x6701
 """nflog groups: any numbers that nobody else on the machine uses."""
 
-HANDED, WATCHED, RECENT = "handed_out", "watched", "reported"
+HANDED, WATCHED, SOURCES, RECENT = "handed_out", "watched", "reported_from", "reported"
 """Sets: indices that this gateway has handed out, filled by the kernel itself, so that they are
-known even while no agent runs; indices whose packets are reported; those reported just now."""
+known even while no agent runs; indices whose packets are reported; those reported just now, by
+where they came from and in all."""
 
 _MOST = 262144
+_MOST_SOURCES = 65536
 _LIFETIME = f"{LIFETIME // 1000}s"
 _HANDED_KEY = "udp sport . @th,96,32 . ip daddr . udp dport"
 _INCOMING_KEY = "udp dport . @th,96,32"
+_SOURCE_KEY = f"{_INCOMING_KEY} . ip saddr"
+_AT_MOST = "16/second burst 16 packets"
 _WHOLE_HANDSHAKE = 256
 """Bytes: an initiation of 148 behind the longest IPv4 header and UDP's."""
 _HEADERS = 96
@@ -36,6 +40,7 @@ _HEADERS = 96
 SETS = {
     HANDED: (f"typeof {_HANDED_KEY}; size {_MOST}; flags dynamic,timeout; timeout {_LIFETIME};"),
     WATCHED: f"typeof {_INCOMING_KEY}; size {_MOST}; flags timeout;",
+    SOURCES: f"typeof {_SOURCE_KEY}; size {_MOST_SOURCES}; flags dynamic,timeout; timeout 2s;",
     RECENT: f"typeof {_INCOMING_KEY}; size {_MOST}; flags dynamic,timeout; timeout 2s;",
 }
 """Their declarations. They are there whether or not takeover is on."""
@@ -59,11 +64,15 @@ def note_handshakes(ports: str) -> str:
 def report_moved(ports: str) -> str:
     """Rule for what comes in: show one packet a second of each watched session to the agent.
 
-    A stranger's packet is looked up and forgotten; it costs nobody's place in a queue.
+    One a second of each address that sends some: whoever replays a session's packets as fast as he
+    can has a budget of his own, and the session's owner still has his. In all no more than
+    `_AT_MOST`, or made-up addresses would make work without end. A stranger's packet of no session
+    is looked up and forgotten; it costs nobody's place in a queue.
     """
     return (
         f"udp dport {ports} @th,64,32 {_kind(TRANSPORT)} {_INCOMING_KEY} @{WATCHED} "
-        f"add @{RECENT} {{ {_INCOMING_KEY} limit rate 1/second burst 1 packets }} "
+        f"add @{SOURCES} {{ {_SOURCE_KEY} limit rate 1/second burst 1 packets }} "
+        f"add @{RECENT} {{ {_INCOMING_KEY} limit rate {_AT_MOST} }} "
         f"log group {MOVED} snaplen {_HEADERS} queue-threshold 1"
     )
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 CLIENTS = 5
 RESUMED = 0.5
 """Seconds; a client pings every 0.1 s, so that 0.2 s are one lost ping."""
+
+STARVED = 3.0
+"""Seconds: a false start is a second ago at most, and his own turn comes once a second. WireGuard
+alone would be silent for 15."""
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
 
@@ -148,6 +153,33 @@ def test_strangers_trigger_nothing_and_replays_disturb_nobody(stage: tuple[Crowd
     clients.send(clients.clients, SECOND)
     clients.await_answers(moved + 2)
     assert clients.gaps(moved)[-1] <= 2.0, "the last false start is a second ago at most"
+
+
+def test_a_replay_without_pause_does_not_starve_the_sessions_owner(
+    stage: tuple[Crowd, Second],
+) -> None:
+    clients, _second = stage
+    bed, (stranger, *others) = clients.bed, clients.clients
+    clients.send([stranger], SECOND)
+    await_true("the stranger has moved", lambda: held(bed, SECOND) == 1)
+    live, ended = watched(SECOND), threading.Event()
+
+    def replay() -> None:
+        while not ended.wait(0.005):
+            spoof(stranger, live)
+
+    replaying = threading.Thread(target=replay)
+    replaying.start()
+    try:
+        started = reported(bed, SECOND, "started")
+        await_true("it is heard", lambda: reported(bed, SECOND, "started") > started)
+        moved = time.time()
+        clients.send(others, SECOND)
+        clients.await_answers(moved + 2)
+        assert clients.gaps(moved)[-1] <= STARVED
+    finally:
+        ended.set()
+        replaying.join()
 
 
 def spoof(client: Client, indices: list[bytes]) -> None:

@@ -111,6 +111,19 @@ def test_takeover_looks_at_what_comes_in_before_it_is_accepted_and_only_if_it_is
     assert off == [rule for rule in inward if rule != report]
 
 
+def test_who_replays_a_session_has_a_budget_of_his_own_and_all_together_have_a_limit() -> None:
+    (report,) = [rule for rule in rules(render(FILTER), "to_gateway") if "@watched" in rule]
+    each = (
+        "add @reported_from { udp dport . @th,96,32 . ip saddr "
+        "limit rate 1/second burst 1 packets }"
+    )
+    together = "add @reported { udp dport . @th,96,32 limit rate 16/second burst 16 packets }"
+    watched, from_each, in_all, log = (
+        report.index(part) for part in ("@watched", each, together, "log group")
+    )
+    assert watched < from_each < in_all < log, "what one may not say takes nothing from the others"
+
+
 def test_indices_that_were_handed_out_are_noted_whether_or_not_takeover_is_on() -> None:
     off = rules(render(replace(FILTER, takeover=False)), "from_gateway")
     assert off == rules(render(FILTER), "from_gateway")

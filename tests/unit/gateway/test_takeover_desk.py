@@ -95,6 +95,23 @@ def test_another_source_is_tried_after_a_second() -> None:
     assert desk.counts["limited"] == 1
 
 
+@pytest.mark.parametrize("phase", range(0, 1000, 50))
+def test_a_replay_from_ever_new_ports_leaves_the_client_its_turn(phase: int) -> None:
+    """The kernel shows one packet a second of each address (gateway.takeover.rules)."""
+    desk, strangers = beside(), IPv4Address("198.51.100.66")
+    moved = NOW + 30_000 + phase  # the stranger has been at it for long
+    mine = None
+    for after in range(0, 40_000, 50):
+        now = NOW + after
+        if after % 1000 == 0:
+            desk.reported(0, 7, Endpoint(strangers, 1024 + after // 1000), now)
+        if now >= moved and (now - moved) % 1000 == 0 and desk.reported(0, 7, HOME, now):
+            mine = now
+            break
+    assert mine is not None
+    assert mine - moved <= 2000
+
+
 def test_a_handshake_that_the_client_began_is_not_interrupted() -> None:
     desk = beside()
     desk.sent(session(3, "i-1", NOW + 50), NOW + 50)
