@@ -54,6 +54,14 @@ class Kind(Protocol):
         """End it at once; nothing happens if it does not run."""
         ...
 
+    def freeze(self, instance_id: str) -> None:
+        """Stop all that runs in it, as a host that has no time for it would."""
+        ...
+
+    def thaw(self, instance_id: str) -> None:
+        """Let it go on from where it was."""
+        ...
+
     def clear(self) -> None:
         """Remove what machines of crashed runs left outside the lab's directory."""
         ...

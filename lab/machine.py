@@ -135,6 +135,26 @@ def power_off(instance_id: str, power: str) -> None:
     kinds.present().kill(instance_id)
 
 
+def reset(instance_id: str) -> None:
+    """Press its reset button: its kernel forgets all, and it boots again from its disk.
+
+    It is switched on again by the daemon that keeps the machines, within a second.
+    """
+    power_off(instance_id, CUT)
+    netns.delete(namespace(instance_id))
+    _write(instance_id, OFF)
+
+
+def freeze(instance_id: str) -> None:
+    """Stop all that runs in it, until `thaw`; `Refusal` if it is not on."""
+    kinds.present().freeze(instance_id)
+
+
+def thaw(instance_id: str) -> None:
+    """Let it go on from where it was; `Refusal` if it is not on."""
+    kinds.present().thaw(instance_id)
+
+
 def report(instance_id: str) -> None:
     """Note that Auto Scaling has heard of a machine that has lost its power."""
     _write(instance_id, LOST)

@@ -16,7 +16,7 @@ from effects import Failed, Refusal, run
 from lab import image, paths, process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 RECIPE = image.Recipe(
     # The host's kernel may lack WireGuard. No kernel: machines run on the host's.
@@ -106,6 +106,21 @@ class Containers:
         for root in _CGROUPS:
             _remove_cgroup(Path(root) / "gatepair" / instance_id)
 
+    def freeze(self, instance_id: str) -> None:
+        """Stop every process in it; what the host's kernel does for it goes on.
+
+        Raises `Refusal` if it is not on.
+        """
+        stopped: set[int] = set()
+        # Until nobody is left who could have started another one meanwhile
+        while fresh := _inside(instance_id) - stopped:
+            _signal(fresh, signal.SIGSTOP)
+            stopped |= fresh
+
+    def thaw(self, instance_id: str) -> None:
+        """Let every process in it go on."""
+        _signal(_inside(instance_id), signal.SIGCONT)
+
     def clear(self) -> None:
         """Remove what machines of crashed runs left outside the lab's directory."""
         for root in _CGROUPS:
@@ -113,9 +128,7 @@ class Containers:
 
     def enter(self, instance_id: str, command: Sequence[str]) -> list[str]:
         """The command that runs `command` as root inside; `Refusal` if it is not on."""
-        first = _init(instance_id)
-        if first is None:
-            raise Refusal(f"machine {instance_id}", "it is not running", "see scripts/lab status")
+        first = _running(instance_id)
         return [
             *("nsenter", f"--target={first.pid}", "--mount", "--uts", "--ipc", "--net", "--pid"),
             *("--cgroup", "--root", "--wd", "--", *_DROP, *command),
@@ -135,6 +148,34 @@ def _init(instance_id: str) -> process.Process | None:
             return process.look(instance_id, pid)
         todo += _children(pid)
     return None
+
+
+def _running(instance_id: str) -> process.Process:
+    first = _init(instance_id)
+    if first is None:
+        raise Refusal(f"machine {instance_id}", "it is not running", "see scripts/lab status")
+    return first
+
+
+def _inside(instance_id: str) -> set[int]:
+    """The pids, as the host sees them, of all that runs in the machine."""
+    own = _pid_namespace(_running(instance_id).pid)
+    pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {pid for pid in pids if own and _pid_namespace(pid) == own}
+
+
+def _pid_namespace(pid: int) -> str:
+    """What names it; empty of a process that has gone."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _children(pid: int) -> list[int]:

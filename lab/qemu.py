@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import platform
 import shutil
 import signal
@@ -99,6 +100,20 @@ class Virtual:
         if found is not None:
             process.end_process(found, signals=[signal.SIGKILL])
         process.stop(instance_id)
+
+    def freeze(self, instance_id: str) -> None:
+        """Its processor stands still, and its clock goes on: it is the host's."""
+        self._signal(instance_id, signal.SIGSTOP)
+
+    def thaw(self, instance_id: str) -> None:
+        """Let it go on."""
+        self._signal(instance_id, signal.SIGCONT)
+
+    def _signal(self, instance_id: str, number: signal.Signals) -> None:
+        found = process.find(instance_id)
+        if found is None:
+            raise Refusal(f"machine {instance_id}", "it is not running", "see scripts/lab status")
+        os.kill(found.pid, number)
 
     def clear(self) -> None:
         """Nothing of it is outside the lab's directory and its namespaces."""
