@@ -153,11 +153,13 @@ def _end(ours: bool, say: Say) -> None:
         say(f"still there: {', '.join(left)}")
 
 
-def operators_command(name: str, *words: str, check: bool = True) -> Ran:
+def operators_command(
+    name: str, *words: str, check: bool = True, limit: float = COMMAND_LIMIT
+) -> Ran:
     """One of the operator's commands on the lab's stack, as a process of its own."""
     command = [sys.executable, str(paths.CHECKOUT / "scripts" / name), "--stack", LAB, *words]
     env = process.mark(f"bench-{name}-{words[0]}")
-    return run(command, timeout=COMMAND_LIMIT, check=check, env=env)
+    return run(command, timeout=limit, check=check, env=env)
 
 
 def surroundings(ground: Ground) -> Mapping[str, Any]:

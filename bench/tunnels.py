@@ -175,6 +175,30 @@ def rekey(client: Client, to: Server, peer: Peer, identity: Identity, at: IPv4Ad
     client.peer, client.identity, client.gateway = peer, identity, at
 
 
+def lead(client: Client, to: Server, gateway: IPv4Address) -> None:
+    """Let a client's flow go to a gateway; from another source port if it goes elsewhere now.
+
+    The tunnel stays: it is a client that roams.
+    """
+    place, now = client.tunnel.client, client.ports.get(client.gateway)
+    public = place.own_public_address
+    if now is None or _flow_at(public, to, now) != gateway:
+        fresh = (port for port in PORTS if port != now and _lands_on(place, to, port, public) == gateway)
+        port = next(fresh, None)
+        if port is None:
+            raise NotMeasured(f"no source port of {client.name} leads to {gateway}")
+        client.tunnel.run(["wg", "set", client.tunnel.interface, "listen-port", str(port)])
+        client.ports = {**client.ports, gateway: port}
+    else:
+        client.ports = {**client.ports, gateway: now}
+    client.gateway = gateway
+
+
+def reconnect(client: Client, to: Server) -> None:
+    """Let the client forget its session and begin another one, from where it is."""
+    rekey(client, to, client.peer, client.identity, client.gateway)
+
+
 def doors(
     place: edge.Client, to: Server, ports: Mapping[IPv4Address, int]
 ) -> dict[IPv4Address, Door]:
@@ -216,14 +240,19 @@ def _lands_on(place: edge.Client, to: Server, port: int, public: IPv4Address) ->
     with plug:
         plug.bind(("0.0.0.0", port))  # noqa: S104 - in the client's namespace
         plug.sendto(b"\0", (to.address, to.port))
-    flow = ["-s", str(public), "--sport", str(port), "--dport", str(to.port)]
     for _ in range(LOOKS):
-        listing = netns.run_in(edge.BALANCER, ["conntrack", "-L", "-p", "udp", *flow], check=False)
-        found = reply_source(listing.stdout)
+        found = _flow_at(public, to, port)
         if found is not None:
             return found
         time.sleep(0.01)
     return None
+
+
+def _flow_at(public: IPv4Address, to: Server, port: int) -> IPv4Address | None:
+    """Where the flow from that port goes now; None if there is none."""
+    flow = ["-s", str(public), "--sport", str(port), "--dport", str(to.port)]
+    listing = netns.run_in(edge.BALANCER, ["conntrack", "-L", "-p", "udp", *flow], check=False)
+    return reply_source(listing.stdout)
 
 
 def reply_source(line: str) -> IPv4Address | None:

@@ -87,6 +87,16 @@ def test_the_same_source_is_tried_again_ever_later() -> None:
     assert started == [0, 1500, 4500, 9500, 14500]
 
 
+def test_the_same_address_is_tried_ever_later_whatever_port_it_comes_from() -> None:
+    desk, ports = beside(), range(40000, 40160)
+    started = [
+        (port - 40000) * 100
+        for port in ports
+        if desk.reported(0, 7, Endpoint(HOTEL.address, port), NOW + (port - 40000) * 100)
+    ]
+    assert started == [0, 1500, 4500, 9500, 14500]
+
+
 def test_another_source_is_tried_after_a_second() -> None:
     desk = beside()
     assert desk.reported(0, 7, HOTEL, NOW)
