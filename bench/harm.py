@@ -133,11 +133,20 @@ def ask(gateway: str, port: int, path: str) -> tuple[int, str]:
         return answer.status, answer.read().decode()
 
 
-def has_let_go(dump: str, public_key: str) -> bool:
-    """Whether a device, by `wg show all dump`, has neither keys of a peer nor a place for it.
+def sessions(gateway: str) -> str:
+    """Where each peer is and when it last shook hands, as `wg show all` lists the one and the other.
 
-    Pure. A peer that is not there is no answer: it is admitted.
+    Not `dump`, which has the private key in it.
     """
-    rows = [line.split("\t") for line in dump.splitlines()]
-    found = [row for row in rows if len(row) == 9 and row[1] == public_key]  # noqa: PLR2004
-    return bool(found) and all(row[3] == "(none)" and row[5] == "0" for row in found)
+    lists = "wg show all endpoints && wg show all latest-handshakes"
+    return inside(gateway, "sh", "-c", lists)
+
+
+def has_let_go(listed: str, public_key: str) -> bool:
+    """Whether a device, by `sessions`, has neither keys of a peer nor a place for it. Pure.
+
+    A peer that is not there is no answer: it is admitted.
+    """
+    rows = [line.split("\t") for line in listed.splitlines()]
+    found = {value for _, key, value in rows if key == public_key}
+    return bool(found) and found <= {"(none)", "0"}

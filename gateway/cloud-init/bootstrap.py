@@ -64,10 +64,11 @@ def install_packages():
 
 
 def fetch(region, bucket, key):
-    """The artifact's bytes, read with the instance's role."""
+    """The artifact's bytes, read with the instance's role. One try: what failed is said at once."""
     importlib.invalidate_caches()
     boto3 = importlib.import_module("boto3")
-    config = importlib.import_module("botocore.config").Config(connect_timeout=5, read_timeout=20)
+    limits = {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 1}}
+    config = importlib.import_module("botocore.config").Config(**limits)
     client = boto3.client("s3", region_name=region, config=config)
     return client.get_object(Bucket=bucket, Key=key)["Body"].read()
 

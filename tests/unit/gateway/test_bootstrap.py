@@ -99,3 +99,24 @@ def test_units_and_settings_are_put_in_place_once(tmp_path: Path) -> None:
 def test_every_file_of_units_has_a_place() -> None:
     shipped = {path.name for path in install.UNITS.iterdir()}
     assert shipped == {place.source for place in install.PLACES}
+
+
+def test_a_fetch_that_fails_is_said_after_one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five tries of botocore's, of five seconds each, would be half a minute without a word."""
+    given: dict[str, Any] = {}
+
+    class Boto3:
+        @staticmethod
+        def client(_service: str, *, config: Any, **_: Any) -> Any:
+            given["config"] = config
+            raise ConnectionError("nobody answers")
+
+    modules = {"boto3": Boto3}
+    known = bootstrap.importlib.import_module
+    monkeypatch.setattr(
+        bootstrap.importlib, "import_module", lambda name: modules.get(name) or known(name)
+    )
+    with pytest.raises(ConnectionError):
+        bootstrap.fetch("eu-west-1", "bucket", "key")
+    assert given["config"].retries == {"total_max_attempts": 1}
+    assert given["config"].connect_timeout == 5
