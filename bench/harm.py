@@ -134,7 +134,7 @@ def ask(gateway: str, port: int, path: str) -> tuple[int, str]:
 
 
 def sessions(gateway: str) -> str:
-    """Where each peer is and when it last shook hands, as `wg show all` lists the one and the other.
+    """Where each peer is and when it last shook hands, as `wg show all` lists that.
 
     Not `dump`, which has the private key in it.
     """

@@ -10,6 +10,12 @@ from dataclasses import dataclass
 
 TRACKING = ("chronyc", "-h", "127.0.0.1", "-c", "tracking")
 
+TOLERATED = 1.0
+"""Seconds by which a clock that follows its source may be off; one that is well is within a
+millisecond. One that has jumped stays far off for many minutes: chrony steps only just after its
+start, and then slews. Meanwhile clients would take the other gateways' handshakes for old ones,
+gossip would be refused (gateway/gossip.py, WINDOW), and peers expire at the wrong time."""
+
 _FIELDS = 14
 _REFERENCE, _STRATUM, _OFFSET, _LEAP = 0, 2, 4, 13
 
@@ -38,4 +44,6 @@ def parse_tracking(text: str) -> Clock:
         return Clock(synchronised=False, why="chronyc's answer is not understood")
     if row[_LEAP] == "Not synchronised" or stratum == 0:
         return Clock(synchronised=False, offset=offset, why="chrony has no source yet")
+    if abs(offset) > TOLERATED:
+        return Clock(synchronised=False, offset=offset, why=f"it is off by {abs(offset):.1f} s")
     return Clock(synchronised=True, offset=offset)

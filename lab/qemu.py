@@ -19,6 +19,7 @@ import signal
 import sys
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAMS = ("qemu-system-x86_64", "qemu-img", "mkfs.ext4", "chroot", "tc")
+CLOCK_AHEAD = "clock-ahead"
+"""File of a run, if there is one: seconds by which the real-time clock of machines that start from
+now on is ahead."""
 MEMORY = 768
 """MiB. Booting takes the most, by cloud-init and apt's caches; a gateway then runs in a third."""
 TAP = "vm0"
@@ -157,6 +161,8 @@ def command(instance_id: str, nic: Nic, base: Path, directory: Path) -> list[str
 
     `-rtc` is the clock that the machine boots with: another base is another time of day.
     """
+    ahead = clock_ahead()
+    base_time = f"{datetime.now(UTC) + ahead:%Y-%m-%dT%H:%M:%S}" if ahead else "utc"
     serial = dmi_serial(instance_id)
     kernel_line = [
         "root=/dev/vda rw console=ttyS0 net.ifnames=0",
@@ -177,7 +183,7 @@ def command(instance_id: str, nic: Nic, base: Path, directory: Path) -> list[str
         # Not `max`: for all that it can do udev would load modules, of AES to virtualisation
         *("-cpu", "Nehalem", "-smp", "1", "-m", str(MEMORY)),
         *("-nodefaults", "-no-user-config", "-display", "none"),
-        *("-rtc", "base=utc,clock=host", "-smbios", smbios),
+        *("-rtc", f"base={base_time},clock=host", "-smbios", smbios),
         *("-kernel", str(base / disk.KERNEL), "-initrd", str(base / disk.INITRD)),
         *("-append", " ".join(kernel_line)),
         *("-drive", drive, "-device", "virtio-blk-pci,drive=disk"),
@@ -187,6 +193,14 @@ def command(instance_id: str, nic: Nic, base: Path, directory: Path) -> list[str
         *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
     ]
+
+
+def clock_ahead() -> timedelta:
+    """By how much a machine that starts now has a wrong clock."""
+    try:
+        return timedelta(seconds=float((paths.run() / CLOCK_AHEAD).read_text()))
+    except (OSError, ValueError):
+        return timedelta()
 
 
 def dmi_serial(instance_id: str) -> str:

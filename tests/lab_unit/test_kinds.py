@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import uuid
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -125,6 +126,16 @@ def test_the_machine_boots_a_kernel_and_a_disk_of_its_own() -> None:
     assert drive.endswith("file=/run/machine/disk.qcow2"), "the base disk is never written"
     assert option("-accel") == ["tcg"]
     assert option("-rtc") == ["base=utc,clock=host"]
+
+
+def test_the_clock_that_a_machine_boots_with_can_be_set_ahead() -> None:
+    paths.prepare()
+    (paths.run() / qemu.CLOCK_AHEAD).write_text("60")
+    (clock,) = option("-rtc")
+    base, _, rest = clock.removeprefix("base=").partition(",")
+    ahead = datetime.fromisoformat(base).replace(tzinfo=UTC) - datetime.now(UTC)
+    assert timedelta(seconds=55) < ahead < timedelta(seconds=65)
+    assert rest == "clock=host", "and goes on from there"
 
 
 def test_the_way_in_is_the_agent_and_only_while_the_machine_is_on(

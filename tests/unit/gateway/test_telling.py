@@ -148,6 +148,16 @@ def test_a_peer_is_online_for_three_minutes_after_its_handshake() -> None:
 TRACKING = "A9FEA97B,169.254.169.123,4,1700000000.1,{},0.0,0.0,-1.2,0.0,0.1,0.001,0.002,16.2,{}\n"
 
 
+@pytest.mark.parametrize(("offset", "so"), [("0.9", True), ("-1.1", False), ("59.8", False)])
+def test_a_clock_that_has_jumped_is_not_synchronised_while_chrony_slews_it(
+    offset: str, so: bool
+) -> None:
+    clock = chrony.parse_tracking(TRACKING.format(offset, "Normal"))
+    assert clock.synchronised is so
+    assert clock.offset == float(offset)
+    assert clock.why == ("" if so else f"it is off by {abs(float(offset)):.1f} s")
+
+
 def test_a_clock_that_follows_a_source_is_synchronised() -> None:
     clock = chrony.parse_tracking(TRACKING.format("-0.000012", "Normal"))
     assert clock == Clock(synchronised=True, offset=-0.000012)
