@@ -14,7 +14,7 @@ from effects import Failed, Refusal, run
 from lab import machine, netns, security, vpc
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
 AGENT = "gatepair-agent"
 METRICS_PORT, HEALTH_PORT, GOSSIP_PORT = 9586, 9585, 9588
@@ -147,6 +147,19 @@ def has_let_go(listed: str, public_key: str) -> bool:
 
     A peer that is not there is no answer: it is admitted.
     """
-    rows = [line.split("\t") for line in listed.splitlines()]
-    found = {value for _, key, value in rows if key == public_key}
+    found = {value for key, value in _pairs(listed) if key == public_key}
     return bool(found) and found <= {"(none)", "0"}
+
+
+def holds(listed: str, public_keys: Iterable[str]) -> frozenset[str]:
+    """Those of the peers that a device, by `sessions`, has completed a handshake with. Pure."""
+    wanted = set(public_keys)
+    return frozenset(
+        key for key, value in _pairs(listed) if key in wanted and value.isdecimal() and int(value)
+    )
+
+
+def _pairs(listed: str) -> list[tuple[str, str]]:
+    """Public key and value of each line; `wg` names the interface in some of them only."""
+    rows = [line.split("\t") for line in listed.splitlines()]
+    return [(row[-2], row[-1]) for row in rows]

@@ -6,11 +6,12 @@ They read the published status only, in threads of their own: a slow reader hold
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,11 @@ class Server(ThreadingHTTPServer):
         """Answer from now on."""
         self._thread.start()
         return self
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever has hung up before the answer is no error of ours: a load balancer does that."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """Close the port."""

@@ -154,10 +154,19 @@ class Desk:
 
     # -------------------------------------------------------------- seen by the kernel
 
-    def sent(self, session: Session, now: int) -> list[Deed]:
-        """This gateway has sent a handshake message; perhaps some time ago."""
+    def sent(self, session: Session, now: int, *, asks: bool = False) -> list[Deed]:
+        """This gateway has sent a handshake message; perhaps some time ago.
+
+        `asks`: an initiation. Without a takeover it is WireGuard's own timers that call, which they
+        do for a minute and a half once a peer has fallen silent: the client has gone, or this
+        machine or its network was away. If the client is known to be elsewhere, it ends here.
+        """
         standing = self._enter(session)
         standing.lost -= {session.index}
+        if asks and standing.attempt is None:
+            standing.calls |= {session.index}
+            if standing.claim is not None and standing.claim.holder != self.me and self.active:
+                return [Tell(session), *self._give_up(session.place, standing)]
         standing.latest = now
         claim, kept = standing.claim, [one for one in standing.kept(self.me) if one != session]
         if claim is None or claim.holder != self.me or not kept:
@@ -258,7 +267,8 @@ class Desk:
         if claim.holder == self.me or not claim.outranks(standing.claim):
             return []
         self._claimed(standing, claim, now)
-        newest = max((session.began for session in standing.kept(self.me)), default=0)
+        heard = (one for one in standing.kept(self.me) if one.index not in standing.calls)
+        newest = max((session.began for session in heard), default=0)
         if newest > claim.order:
             # we have shaken hands since, or are about to: if so, that is a claim, too
             self._unsettle(claim.place, newest)
@@ -360,6 +370,7 @@ class Desk:
     def _forget(self, standing: Standing, session: Session) -> None:
         standing.sessions.pop(session.index)
         standing.lost -= {session.index}
+        standing.calls -= {session.index}
         del self._indices[session.slot, session.index]
         self._own -= session.holder == self.me
         self.version += 1

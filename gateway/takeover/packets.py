@@ -52,6 +52,9 @@ class Handshake:
     """What `mac1` was made of."""
     mac1: bytes
     """Keyed by the recipient's public key."""
+    asks: bool = False
+    """An initiation: WireGuard calls the peer, who may be anywhere. A response answers one who has
+    just proved to be here."""
 
 
 def parse(packet: bytes) -> Datagram:
@@ -85,4 +88,5 @@ def handshake(message: bytes) -> Handshake:
     at = _MAC1_AT.get(message[0] if message else 0)
     if at is None or message[1:4] != bytes(3) or len(message) < at + _MAC1_BYTES:
         raise ValueError("no handshake message")
-    return Handshake(index_of(message), message[:at], message[at : at + _MAC1_BYTES])
+    mac1 = message[at : at + _MAC1_BYTES]
+    return Handshake(index_of(message), message[:at], mac1, asks=message[0] == INITIATION)

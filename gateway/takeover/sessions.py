@@ -81,6 +81,9 @@ class Standing:
     """By index."""
     lost: frozenset[int] = frozenset()
     """Indices of ours that WireGuard has no keys for any more."""
+    calls: frozenset[int] = frozenset()
+    """Indices of ours that WireGuard's own timers have asked for, not a client and not a takeover:
+    that says nothing about where the client is."""
     claim: Claim | None = None
     claimed_at: int = 0
     """When the claim was made or heard."""

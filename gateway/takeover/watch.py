@@ -202,7 +202,8 @@ class TakeoverWatch:
             self._unmatched.append((message, datagram))
         elif slot in SLOTS:
             now = self._now()
-            self._do(desk.sent(Session(slot, message.index, peer, desk.me, now, where), now))
+            session = Session(slot, message.index, peer, desk.me, now, where)
+            self._do(desk.sent(session, now, asks=message.asks))
             self._look_soon()
 
     def _item(self, desk: Desk, item: Item) -> None:

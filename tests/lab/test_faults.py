@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING
 
-from lab_driver import HOST, eventually
+from lab_driver import eventually
 
 from registry import items
 
@@ -99,39 +98,6 @@ def test_the_agent_finds_its_way_back_from_any_state(lab: LabDriver) -> None:
 
     eventually("interface, filter and forwarding are back", mended, within=30)
     lab.both_healthy()
-
-
-REKEY_AFTER_TIME = 120
-"""Seconds after which WireGuard shakes hands again of its own (whitepaper, section 6.1)."""
-SETTLED = 7
-"""Seconds after which a handshake is not repeated: REKEY_TIMEOUT, 5 s, and a little.
-
-wireguard-go sets its timer for the repetition after it has sent; where the answer takes
-microseconds it may come before that, and then the timer shakes hands once more.
-"""
-
-
-def test_a_restarted_agent_keeps_sessions(lab: LabDriver) -> None:
-    """Every ping is answered while the agents are restarted under it."""
-    gateways = lab.both_healthy()
-    lab.answered("alice")
-    eventually(
-        "alice's session has settled",
-        lambda: time.time() - last_handshake(lab) > SETTLED,
-        within=60,
-    )
-    before = last_handshake(lab)
-    for gateway in gateways:
-        lab.on(gateway, "systemctl", "restart", "gatepair-agent")
-    ping = lab.on("alice", "ping", "-i", "0.1", "-c", "50", "-q", "-W", "2", HOST)
-    assert " 0% packet loss" in ping.stdout
-    after = last_handshake(lab)
-    assert after == before or after - before >= REKEY_AFTER_TIME, "nobody had to shake hands again"
-
-
-def last_handshake(lab: LabDriver) -> int:
-    """When alice last shook hands, as her WireGuard says: seconds since 1970."""
-    return int(lab.on("alice", "wg", "show", "alice", "latest-handshakes").stdout.split()[1])
 
 
 def test_status_is_what_the_design_promises(lab: LabDriver) -> None:

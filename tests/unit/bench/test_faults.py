@@ -11,7 +11,7 @@ import pytest
 from bench import fault_table, faults
 from bench.fault_cases import CASES
 from bench.fault_scene import healthy
-from bench.harm import has_let_go
+from bench.harm import has_let_go, holds
 from bench.outcomes import Check, Outcome, Seen
 from bench.stranger import from_elsewhere, made_up, payload_of
 from effects import Refusal
@@ -166,7 +166,7 @@ def test_a_gateway_is_healthy_if_every_target_group_says_so() -> None:
 
 
 def listed(key: str, endpoint: str, handshake: str) -> str:
-    return f"wg0\t{key}\t{endpoint}\nwg0\t{key}\t{handshake}\n"
+    return f"{key}\t{endpoint}\nwg0\t{key}\t{handshake}\n"  # as wg 1.0.20210914 lists it
 
 
 def test_a_peer_is_let_go_when_it_is_there_without_session_and_place() -> None:
@@ -177,6 +177,12 @@ def test_a_peer_is_let_go_when_it_is_there_without_session_and_place() -> None:
     assert not has_let_go(listed("k1", "192.0.2.7:40000", "0"), "k1")
     assert not has_let_go(listed("k1", "(none)", "1800000000"), "k1")
     assert not has_let_go(listed("k1", "(none)", "0") + "wg1\tk1\t1800000000\n", "k1")
+
+
+def test_a_session_is_there_once_a_handshake_is_completed() -> None:
+    found = listed("k1", "192.0.2.7:40000", "0") + listed("k2", "192.0.2.7:40000", "1800000000")
+    assert holds(found, ["k1", "k2", "k3"]) == {"k2"}
+    assert holds(found, ["k1"]) == frozenset()
 
 
 def test_a_packet_that_says_it_is_from_elsewhere_is_a_whole_one() -> None:

@@ -32,6 +32,8 @@ TRIP = 5
 STOCK = 15_000
 """Milliseconds without an answer after which WireGuard shakes hands by itself (KEEPALIVE_TIMEOUT
 and REKEY_TIMEOUT)."""
+CALL_EVERY, CALL_FOR = 5_000, 90_000
+"""Milliseconds (REKEY_TIMEOUT, REKEY_ATTEMPT_TIME): it goes on so, on a gateway as on a client."""
 
 
 @dataclass
@@ -61,6 +63,9 @@ class WireGuard:
     under_way: set[int] = field(default_factory=set)
     completed: int = 0
     """Whole seconds, by the gateway's clock."""
+    heard: int = EPOCH
+    """When it last had something from the client."""
+    called: int = EPOCH
 
 
 @dataclass
@@ -88,6 +93,8 @@ class Fleet:
         self._order, self._indices = count(), count(1)
         self.cut = False
         """No gossip at all."""
+        self.severed: set[str] = set()
+        """Gateways without a network."""
         self.gateways: dict[str, Gateway] = {}
         for number in range(gateways):
             name = f"i-{number}"
@@ -95,6 +102,7 @@ class Fleet:
             self.gateways[name] = Gateway(name, skew, Journal(number + 1), Desk(name))
             self.after(self.random.randint(0, 1000), lambda name=name: self._beat(name))
             self.after(self.random.randint(0, 100), lambda name=name: self._look(name))
+            self.after(self.random.randint(0, 1000), lambda name=name: self._timers(name))
         self.clients = [
             Client(
                 PeerId(bytes([number]) * 16),
@@ -156,7 +164,7 @@ class Fleet:
     def _initiate(self, client: Client) -> None:
         """WireGuard's own handshake, begun by the client."""
         gateway = self.gateways[client.at]
-        if not gateway.alive:
+        if not self._reached(gateway):
             return
         index = next(self._indices)
 
@@ -179,6 +187,7 @@ class Fleet:
         if index in wireguard.under_way:
             wireguard.under_way.discard(index)
             wireguard.indices.add(index)
+            wireguard.heard = self.now
             wireguard.completed = self.clock(gateway) // 1000
 
     # -------------------------------------------------------------- gateways
@@ -186,9 +195,10 @@ class Fleet:
     def _arrive(
         self, gateway: Gateway, index: int, source: Endpoint, client: Client | None
     ) -> None:
-        if not gateway.alive:
+        if not self._reached(gateway):
             return
         if client is not None and index in gateway.peers.get(client.name, WireGuard()).indices:
+            gateway.peers[client.name].heard = self.now
             self.after(TRIP, lambda: self._answered(client, gateway.name))
         now = self.clock(gateway)
         if gateway.watched.get(index, 0) > now >= gateway.reported.get(index, 0):
@@ -203,11 +213,45 @@ class Fleet:
             client.silences.append((self.now, silence))
         client.answered = client.asked = self.now
 
-    def _sent(self, gateway: Gateway, client: Client, index: int, where: Endpoint) -> None:
+    def _reached(self, gateway: Gateway) -> bool:
+        return gateway.alive and gateway.name not in self.severed
+
+    def _timers(self, name: str) -> None:
+        """WireGuard's own on a gateway: it calls clients that have fallen silent."""
+        gateway = self.gateways[name]
+        if not gateway.alive:
+            return
+        self.after(1000, lambda: self._timers(name))
+        for client in self.clients:
+            wireguard = gateway.peers.get(client.name, WireGuard())
+            silent = self.now - wireguard.heard
+            due = self.now - wireguard.called >= CALL_EVERY
+            if wireguard.indices and STOCK < silent < STOCK + CALL_FOR and due:
+                wireguard.called = self.now
+                index = next(self._indices)
+                wireguard.under_way.add(index)
+                self._sent(gateway, client, index, client.source, asks=True)
+                if self._reached(gateway):
+                    self.after(TRIP, lambda g=gateway, c=client, i=index: self._called(g, c, i))
+
+    def _called(self, gateway: Gateway, client: Client, index: int) -> None:
+        if client.at == gateway.name:  # the balancer lets nothing else through
+            client.session = gateway.name, index
+            self.after(TRIP, lambda: self._complete(gateway, client, index))
+
+    def _sent(
+        self,
+        gateway: Gateway,
+        client: Client,
+        index: int,
+        where: Endpoint,
+        *,
+        asks: bool = False,
+    ) -> None:
         gateway.initiations += 1
         now = self.clock(gateway)
         session = Session(0, index, client.name, gateway.name, now, where)
-        self._do(gateway, gateway.desk.sent(session, now))
+        self._do(gateway, gateway.desk.sent(session, now, asks=asks))
 
     def _do(self, gateway: Gateway, deeds: Iterable[Deed]) -> None:
         for deed in deeds:
@@ -234,7 +278,7 @@ class Fleet:
             return  # it would use the keys it has
         index = next(self._indices)
         wireguard.under_way.add(index)
-        self._sent(gateway, client, index, source)
+        self._sent(gateway, client, index, source, asks=True)
 
         def answer() -> None:
             if client.source == source and client.at == gateway.name:
@@ -290,7 +334,8 @@ class Fleet:
 
     def _send(self, sender: str, to: str, part: Part) -> None:
         body = pack_part(part)
-        self._post(lambda: self._heard(self.gateways[to], sender, body))
+        if not {sender, to} & self.severed:
+            self._post(lambda: self._heard(self.gateways[to], sender, body))
 
     def _post(self, deliver: Callable[[], None]) -> None:
         if not self.cut and self.random.random() >= self.loss:
@@ -298,7 +343,7 @@ class Fleet:
 
     def _wanted(self, to: str, asking: str, wish: bytes) -> None:
         gateway, (_journal, after) = self.gateways[to], unpack_wish(wish)
-        if gateway.alive:
+        if gateway.alive and not {to, asking} & self.severed:
             for part in gateway.journal.since(after):
                 self._send(to, asking, part)
 

@@ -76,6 +76,28 @@ def test_without_gossip_wireguards_own_timers_bring_clients_back_and_then_all_ag
     assert fleet.silence(fleet.now - 20_000) <= 500, "what is told late disturbs nobody"
 
 
+@pytest.mark.parametrize("away", [3_000, 12_000, 16_000, 30_000, 80_000])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_gateway_that_was_away_gives_up_its_clients_whatever_its_wireguard_wants(
+    seed: int, away: int
+) -> None:
+    """After 15 s without a word from a client its WireGuard calls it, for a minute and a half."""
+    fleet = Fleet(3, 9, seed)
+    fleet.run(10_000)
+    cut, *others = fleet.gateways
+    fleet.severed = {cut}
+    fleet.run(2_000)
+    for client in fleet.clients:
+        if client.at == cut:
+            fleet.move(client, fleet.random.choice(others))
+    fleet.run(away)
+    fleet.severed = set()
+    back = fleet.now
+    fleet.run(3_500)
+    assert fleet.disagreements() == []
+    assert fleet.silence(back) <= 500
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_stranger_who_replays_a_live_index_disturbs_nobody(seed: int) -> None:
     fleet = Fleet(3, 4, seed)

@@ -1,0 +1,56 @@
+"""What clients see of each fault is what was promised: the cases of `bench/faults.py`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from lab_driver import ROOT
+
+from bench.fault_cases import CASES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lab_driver import LabDriver
+
+QUICK = [name for name, case in CASES.items() if case.quick]
+OTHERS = [name for name in CASES if name not in QUICK]
+
+_seen: dict[str, dict[str, Any]] = {}
+"""Name -> sample; one run has many cases, or each would wait for clients of its own."""
+
+
+def seen(lab: LabDriver, name: str, together: Iterable[str], limit: float) -> dict[str, Any]:
+    """The sample of a case, from one run with others."""
+    if name not in _seen:
+        lab.both_healthy()
+        words = [word for one in together for word in ("--only", one)]
+        command = [sys.executable, str(ROOT / "bench" / "faults.py"), "--json", *words]
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, timeout=limit, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        sys.stderr.write(done.stderr)
+        _seen.update({one["name"]: one for one in json.loads(done.stdout)["samples"]})
+    return _seen[name]
+
+
+@pytest.mark.timeout(420)  # the first of them is all of them
+@pytest.mark.parametrize("name", QUICK)
+def test_clients_see_of_a_quick_fault_what_was_promised(lab: LabDriver, name: str) -> None:
+    sample = seen(lab, name, QUICK, 400)
+    assert sample["broken"] == []
+    assert sample["there"]["sent"] > 100, "or there was nothing to lose"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", OTHERS)
+def test_clients_see_of_a_longer_fault_what_was_promised(lab: LabDriver, name: str) -> None:
+    sample = seen(lab, name, OTHERS, 1180)
+    assert sample["broken"] == []
+    assert sample["there"]["sent"] > 100, "or there was nothing to lose"
