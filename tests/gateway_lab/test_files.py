@@ -136,3 +136,23 @@ def test_the_two_servers_answer_and_close() -> None:
     finally:
         health.stop()
         numbers.stop()
+
+
+def test_who_has_hung_up_is_not_complained_of_and_another_error_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server = web.Server(0, lambda _: (200, "text/plain", b""))
+    try:
+        for error in (BrokenPipeError(), ConnectionResetError()):
+            try:
+                raise error
+            except OSError:
+                server.handle_error(None, ("10.20.0.30", 42179))
+        assert capsys.readouterr().err == ""
+        try:
+            raise ValueError("of another kind")
+        except ValueError:
+            server.handle_error(None, ("10.20.0.30", 42179))
+        assert "of another kind" in capsys.readouterr().err
+    finally:
+        server.server_close()

@@ -216,6 +216,39 @@ def test_a_claim_from_before_our_handshake_is_answered_by_a_claim() -> None:
     assert told == Tell(claim("i-1", NOW + 3000))
 
 
+def test_what_wireguard_calls_by_itself_is_no_reason_to_doubt_a_claim() -> None:
+    desk = owner()
+    desk.sent(session(8, "i-1", NOW + 3000), NOW + 3000, asks=True)
+    assert desk.heard_claim(claim("i-2", NOW + 2000), NOW + 3050) == [Relinquish(PLACE)]
+    assert desk.unsettled == frozenset()
+
+
+def test_a_client_that_is_known_to_be_elsewhere_is_not_called_again() -> None:
+    desk = owner()
+    desk.heard_claim(claim("i-2", NOW + 1), NOW + 1)
+    called = session(8, "i-1", NOW + 3000)
+    deeds = desk.sent(called, NOW + 3000, asks=True)
+    assert deeds == [Tell(called), Relinquish(PLACE)]
+    desk.active = False
+    again = session(9, "i-1", NOW + 8000)
+    assert desk.sent(again, NOW + 8000, asks=True) == [Tell(again)], "takeover is off"
+
+
+def test_an_initiation_of_a_takeover_is_a_reason_to_wait_for_its_end() -> None:
+    desk = beside()
+    desk.reported(0, 7, HOTEL, NOW)
+    desk.sent(session(3, "i-1", NOW + 5), NOW + 5, asks=True)
+    assert desk.heard_claim(claim("i-2", NOW + 4), NOW + 10) == []
+    assert desk.unsettled == {PLACE}
+
+
+def test_a_session_that_is_renewed_by_our_own_timers_is_held_on() -> None:
+    desk = owner()
+    desk.sent(session(8, "i-1", NOW + 120_000), NOW + 120_000, asks=True)
+    assert desk.holding() == {PLACE}
+    assert desk.unsettled == frozenset()
+
+
 def test_a_claim_from_before_a_handshake_that_never_completes_is_heeded_in_the_end() -> None:
     desk = owner()
     desk.sent(session(8, "i-1", NOW + 3000), NOW + 3000)

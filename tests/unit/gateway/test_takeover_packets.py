@@ -162,3 +162,8 @@ def test_sessions_are_watched_as_long_as_they_may_live() -> None:
 def test_the_peers_name_is_made_from_its_key_and_from_nothing_else() -> None:
     digest = hashlib.blake2s(b"mac1----" + bytes(32)).digest()
     assert peer_id("A" * 43 + "=") == digest[:16]
+
+
+def test_an_initiation_asks_and_a_response_answers() -> None:
+    assert packets.handshake(handshake(1, 7, ALICE)).asks
+    assert not packets.handshake(handshake(2, 7, ALICE)).asks
