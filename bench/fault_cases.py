@@ -44,6 +44,8 @@ and every 5 s from then on (whitepaper, section 6.2); one to spare."""
 CUT_FOR = 5.0
 """Seconds for which a fault lasts on after the clients have left."""
 AWS_GONE_FOR = 30.0
+HEARD_AGAIN = 3.0
+"""Seconds since the registry's last answer: gateways ask once a second."""
 CHECKED_TWICE = 12.0
 """Seconds in which the load balancer would have let go of a gateway that does not answer."""
 UNDONE_AFTER = 12.0
@@ -337,7 +339,7 @@ def aws_gone(fault: Fault) -> None:
 
     def heard() -> bool:
         age = "gatepair_control_plane_age_seconds"
-        return all(harm.metrics(gateway)[age] < PLANNED for gateway in fault.addresses)
+        return all(harm.metrics(gateway)[age] < HEARD_AGAIN for gateway in fault.addresses)
 
     fault.comes_true("both hear of the registry again", heard, 10)
 

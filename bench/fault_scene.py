@@ -11,13 +11,14 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Self
 
 from bench import harm, outcomes, tunnels
 from bench.command import NotMeasured
 from bench.outcomes import Check, Health, Outcome
 from bench.traffic import Flow, Traffic
-from effects import Failed, run
+from effects import Failed, Refusal, run
 from lab import machine, paths, process
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def await_seen(what: str, seen: Callable[[], bool], within: float) -> None:
     def looked() -> bool:
         try:
             return seen()
-        except (OSError, Failed, KeyError, ValueError):
+        except (OSError, HTTPException, Failed, Refusal, KeyError, ValueError):
             return False
 
     process.await_condition(what, looked, timeout=within, interval=0.2)

@@ -28,6 +28,7 @@ def seen(lab: LabDriver, name: str, together: Iterable[str], limit: float) -> di
     """The sample of a case, from one run with others."""
     if name not in _seen:
         lab.both_healthy()
+        clients = lab.status()["clients"]
         words = [word for one in together for word in ("--only", one)]
         command = [sys.executable, str(ROOT / "bench" / "faults.py"), "--json", *words]
         done = subprocess.run(  # noqa: S603
@@ -35,6 +36,7 @@ def seen(lab: LabDriver, name: str, together: Iterable[str], limit: float) -> di
         )
         assert done.returncode == 0, done.stderr
         sys.stderr.write(done.stderr)
+        assert lab.status()["clients"] == clients, "none of its own is left"
         _seen.update({one["name"]: one for one in json.loads(done.stdout)["samples"]})
     return _seen[name]
 
