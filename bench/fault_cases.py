@@ -35,7 +35,7 @@ RESUMED = 0.5
 """Seconds, the design's, from the load balancer's moving a client until it goes on."""
 PLANNED = 1.0
 """Seconds, the design's, that a drain may cost a client."""
-STARVED = 3.0
+STARVED = 4.0
 """Seconds, where somebody replays the client's packets all the while: docs/adr/0009."""
 WIREGUARDS_OWN = 21.0
 """Seconds after which a client's WireGuard has begun anew by itself: 15 s after its last answer,
