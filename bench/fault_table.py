@@ -34,7 +34,8 @@ answer, and how many pings got none.
   group has them: every 5 s, two failures, 2 s for an answer. **Not yet measured on AWS.**
 - *then silent*: from there to the first answer, which is what takeover is responsible for.
 - *two serve after*: when the load balancer had two healthy gateways again, from the fault's
-  beginning.
+  beginning. The lab's Auto Scaling hears of a machine without power after 30 s, and its machines
+  boot in seconds: both take longer on AWS.
 - *kept*: whether it was as promised; if not, what was not.
 """
 

@@ -4,7 +4,8 @@
 Clients ping through both gateways all the while; faults happen one after the other, each on a pair
 that is well, and what the design promises of it is held against what was seen. `--write` puts the
 outcomes into the page's data and makes the page anew: a run of some cases replaces their rows only.
-A case that could not be tried is an error in its sample, and the others go on.
+`--again` makes the page anew from its data. A case that could not be tried is an error in its
+sample, and the others go on.
 
 Figures, per case: longest silence of a client of the gateway that had it (`NAME_silence`), their
 lost pings (`NAME_lost`), the others' (`NAME_others_lost`), until two gateways served again
@@ -140,7 +141,19 @@ def main(argv: Sequence[str]) -> int:
     )
     options.add_argument("--quick", action="store_true", help="those that `make test` has")
     options.add_argument("--write", type=Path, metavar="FILE", help="the page, docs/faults.md")
-    return run(options, measure, argv)
+    options.add_argument(
+        "--again", action="store_true", help="only make the page anew from its data; try nothing"
+    )
+    return run(options, _measure_or_write, argv)
+
+
+def _measure_or_write(options: argparse.Namespace, say: Say) -> Report:
+    if not options.again:
+        return measure(options, say)
+    if options.write is None:
+        raise Refusal("--again", "no page is named", "add --write docs/faults.md")
+    write(options.write, [], {})
+    return Report("faults", {}, {"page": str(options.write)}, [])
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # comes before the first such test
     late = {
         "test_benches": 2,
+        "test_fault_list": 2,
         "test_fence": 2,
         "test_preshared": 3,
         "test_rotation": 3,

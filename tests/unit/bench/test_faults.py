@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,23 @@ def test_the_page_and_its_data_are_written_side_by_side(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "faults.json").read_text())
     assert list(data) == ["cut_both", "killed"]
     assert page.read_text() == fault_table.page(data)
+
+
+def test_a_page_is_made_anew_from_its_data_without_a_lab(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "faults.md"
+    faults.write(page, [sample()], RUN)
+    made = page.read_text()
+    page.write_text("edited by hand")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert faults.main(["--again", "--write", str(page)]) == 0
+        assert faults.main(["--again"]) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert page.read_text() == made
+    assert "no page is named" in capsys.readouterr().err
 
 
 def test_the_page_in_the_documentation_is_what_its_data_gives() -> None:
