@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
 
 import pytest
 
+from lab import machine, paths
 from lab.inventory import Instance
 from lab.machine import CUT, LOST, OFF, ON, Machine
 from lab.machines import LOST_AFTER, Action, attached, decide
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOW = 1_800_000_000.0
 
@@ -96,3 +101,17 @@ def test_only_machines_with_power_are_part_of_the_vpc() -> None:
     }
     instances = [instance(name=name) for name in ("i-1", "i-2", "i-3")]
     assert [one.id for one in attached(instances, machines)] == ["i-1"]
+
+
+def test_a_machine_that_is_reset_forgets_its_network_and_boots_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(paths.ROOT_VARIABLE, str(tmp_path))
+    (paths.run() / "machines" / "i-1").mkdir(parents=True)
+    done: list[str] = []
+    monkeypatch.setattr(machine.vpc, "detach", lambda name: done.append(f"detach {name}"))
+    monkeypatch.setattr(type(machine.kinds.CONTAINER), "kill", lambda *_: done.append("kill"))
+    monkeypatch.setattr(machine.netns, "delete", lambda name: done.append(f"forget {name}"))
+    machine.reset("i-1")
+    assert done == ["detach i-1", "kill", "forget gp-i-1"]
+    assert actions(instance(), machine.find("i-1")) == [Action("boot", "i-1")]
