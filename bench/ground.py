@@ -156,7 +156,10 @@ def _end(ours: bool, say: Say) -> None:
 def operators_command(
     name: str, *words: str, check: bool = True, limit: float = COMMAND_LIMIT
 ) -> Ran:
-    """One of the operator's commands on the lab's stack, as a process of its own."""
+    """One of the operator's commands on the lab's stack, as a process of its own.
+
+    It may take `limit` seconds.
+    """
     command = [sys.executable, str(paths.CHECKOUT / "scripts" / name), "--stack", LAB, *words]
     env = process.mark(f"bench-{name}-{words[0]}")
     return run(command, timeout=limit, check=check, env=env)

@@ -125,17 +125,21 @@ def connect(
 ) -> Client:
     """The same for a client whose place is there, and its source ports are known."""
     peer, identity = add_peer(stack, place.name, allow=allow)
+    tunnel = clients.Tunnel(place, clients.config_file(place.name))
+    tunnel.config.parent.mkdir(mode=0o700, exist_ok=True)
+    write_atomic(tunnel.config, config_text(stack, to, peer, identity, ports[at]), mode=0o600)
+    tunnel.run(["wg-quick", "up", str(tunnel.config)])
+    return Client(tunnel, ports, peer, identity, at)
+
+
+def config_text(stack: Stack, to: Server, peer: Peer, identity: Identity, port: int) -> str:
+    """What `scripts/peers` would write for a peer, with a source port and the server's address."""
     made = config.tunnel(
         stack.environment, peer, key_generation=to.generation, server_public_key=to.public_key
     )
-    tunnel = clients.Tunnel(place, clients.config_file(place.name))
-    tunnel.config.parent.mkdir(mode=0o700, exist_ok=True)
     text = config.render(made, config.Secrets(identity.private_text), comments=False)
-    text = text.replace("[Interface]\n", f"[Interface]\nListenPort = {ports[at]}\n")
-    text = text.replace(f"Endpoint = {made.endpoint}:", f"Endpoint = {to.address}:")
-    write_atomic(tunnel.config, text, mode=0o600)
-    tunnel.run(["wg-quick", "up", str(tunnel.config)])
-    return Client(tunnel, ports, peer, identity, at)
+    text = text.replace("[Interface]\n", f"[Interface]\nListenPort = {port}\n")
+    return text.replace(f"Endpoint = {made.endpoint}:", f"Endpoint = {to.address}:")
 
 
 def delete(stack: Stack, name: str) -> None:

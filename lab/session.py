@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effects import Failed, Refusal, run
 from lab import (
@@ -52,7 +52,11 @@ FREE_DISK = 4 << 30
 """Bytes: the base image, what mmdebstrap needs to make it, and the machines' own writing."""
 TUN = Path("/dev/net/tun")
 CLIENTS = ("alice", "bob")
+CHANGES = ("created", "updated", "replaced", "deleted")
+"""What a deployment does to a resource."""
 _DEPLOY_DEADLINE = 300.0
+_PLANNED = 3
+"""Exit status of a plan that has changes."""
 _NETNS_FILES = Path("/etc/netns")
 
 
@@ -137,7 +141,17 @@ def up(stack_file: Path | None, say: Say, kind: kinds.Kind = kinds.CONTAINER) ->
 
 def deploy(stack_file: Path | None) -> str:
     """Deploy the program to the cloud; returns what changed, in one line."""
-    command = process.daemon("deploy", "--json")
+    changes = deployed(stack_file)
+    counts = [f"{len(changes[kind])} {kind}" for kind in CHANGES if changes[kind]]
+    return ", ".join(counts) or "no change"
+
+
+def deployed(stack_file: Path | None, *, plan: bool = False) -> dict[str, Any]:
+    """Deploy the program to the cloud, or say what that would do; returns `engine.Changes`' fields.
+
+    Raises `Refusal` for what the program refuses, `Failed` when it does not get through.
+    """
+    command = process.daemon("deploy", "--json", *(["--plan"] if plan else []))
     if stack_file is not None:
         command += ["--stack-file", str(stack_file.resolve())]
     # One at a time: a former command may have been killed, and not what it had started
@@ -146,12 +160,9 @@ def deploy(stack_file: Path | None) -> str:
     done = run(command, timeout=_DEPLOY_DEADLINE, check=False, cwd=paths.CHECKOUT, env=env)
     if done.status == 2:  # noqa: PLR2004 - the program's own word for refused input
         raise Refusal("the program", done.stderr.strip().removeprefix("deploy: "), "")
-    if done.status != 0:
+    if done.status not in {0, _PLANNED}:
         raise Failed(command, done.status, done.stderr)
-    changes = json.loads(done.stdout.strip().splitlines()[-1])
-    kinds = ("created", "updated", "replaced", "deleted")
-    counts = [f"{len(changes[kind])} {kind}" for kind in kinds if changes[kind]]
-    return ", ".join(counts) or "no change"
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def applied() -> bool:
