@@ -41,7 +41,7 @@ class StackFile:
                 names = ", ".join(urn.rpartition("::")[2] for urn in touched)
                 raise Refusal(
                     "the lab",
-                    f"it was deployed from another stack file ({names} differ)",
+                    f"it was deployed from another stack file or checkout ({names} differ)",
                     "scripts/lab up, or scripts/lab down, then again",
                 )
         ground.undo(self.back)
