@@ -129,6 +129,56 @@ def test_throughput_measures_a_gateway_and_two_bare_wireguards(lab: LabDriver) -
     )
 
 
+@pytest.mark.timeout(300)
+def test_rotation_measures_helpers_plain_clients_and_stragglers(lab: LabDriver) -> None:
+    machines, generations = lab.gateways(), lab.status()["key_generations"]
+    with as_it_was(lab):
+        report = measured("rotation", "--helpers", "3", "--reconnects", "1", "--interval", "4")
+    figures = report["figures"]
+    assert figures["helper_sent"] > 300
+    assert figures["helper_lost"] == 0
+    assert figures["plain_gap_max"] <= 1.0
+    assert figures["old_key_refused_after_retire"] == 1
+    assert (figures["resources_touched"], figures["resources_touched_but_control"]) == (2, 0)
+    deployed = [one for one in report["samples"] if one["kind"] == "deployment"]
+    (old,) = generations
+    assert [one["generations"] for one in deployed] == [[old, old + 1], [old + 1]]
+    assert lab.status()["key_generations"] == generations
+    assert lab.gateways() == machines
+
+
+@pytest.mark.timeout(300)
+def test_drain_measures_the_clients_that_were_moved(lab: LabDriver) -> None:
+    machines = lab.gateways()
+    left_out = [f"--{name}=0" for name in ("replacements", "terminations", "stock")]
+    with as_it_was(lab):
+        report = measured("drain", "--clients", "4", "--drains", "1", *left_out)
+    figures, samples = report["figures"], report["samples"]
+    assert figures["longest_gap"] <= 1.0
+    assert "packets_lost_per_client_p99" not in figures, "four samples have none"
+    moved = [sample["moved"] for sample in samples]
+    assert sorted(moved) == [False, False, True, True]
+    assert figures["others_lost"] == 0
+    assert lab.gateways() == machines
+
+
+@pytest.mark.timeout(200)
+def test_the_old_key_is_back_after_a_rotation_that_was_interrupted(lab: LabDriver) -> None:
+    generations = lab.status()["key_generations"]
+    with (
+        as_it_was(lab),
+        subprocess.Popen(  # noqa: S603
+            bench("rotation", "--helpers", "1"), stderr=subprocess.PIPE, text=True
+        ) as running,
+    ):
+        assert running.stderr is not None
+        lines = iter(running.stderr.readline, "")
+        assert any("deployed keyGenerations" in line for line in lines)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=120) == 130
+    assert lab.status()["key_generations"] == generations
+
+
 @pytest.mark.timeout(200)
 def test_a_bench_that_is_interrupted_leaves_nothing_behind(lab: LabDriver) -> None:
     with (

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lab_driver import HOST, ROOT, UP_LIMIT, eventually
 
+from lab import session
 from registry.items import COMMAND_KEY, CONTROL_KEY
 
 if TYPE_CHECKING:
@@ -116,6 +118,11 @@ def pinged(lab: LabDriver, client: str, seconds: int = 1) -> bool:
     return ping.status == 0
 
 
+def proved(events: Path, generation: int) -> bool:
+    """Whether the helper has said that the tunnel works under that server key."""
+    return f'the tunnel works under server key {generation}"' in events.read_text()
+
+
 def only(said: str) -> bool:
     """Whether a deployment says that it has changed one resource and nothing else."""
     return ONE_RESOURCE in said and not any(
@@ -191,6 +198,85 @@ def test_a_rotation_is_completed_while_a_gateway_is_down(
     assert set(one) == {"1", "2"}
     for client in ("alice", "bob"):
         lab.answered(client)
+
+
+@pytest.fixture
+def step(lab: LabDriver, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Deploy other key generations and nothing more; at the end back to the lab's own, one by one.
+
+    `lab up` would wait until all is well, and a way back of two generations is a jump.
+    """
+    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
+    file = tmp_path / "Pulumi.lab.yaml"
+
+    def to(*generations: int, on: int = 2) -> None:
+        file.write_text(text.replace(LINE, f"gatepair:keyGenerations: {list(generations)}"))
+        (touched,) = session.deployed(file)["updated"]
+        assert touched.endswith("::peer-registry-control")
+        wanted = set(map(str, generations))
+        eventually(
+            f"{on} gateways serve {wanted}",
+            lambda: sum(set(found) == wanted for found in keys(lab)) >= on,
+            within=30,
+        )
+
+    yield to
+    for generation in range(lab.status()["key_generations"][-1] - 1, 0, -1):
+        to(generation)
+    lab.lab("up", timeout=UP_LIMIT)
+
+
+@pytest.mark.timeout(300)
+def test_two_rotations_in_a_row_use_each_slot_again_and_lose_nothing(
+    lab: LabDriver, step: Callable[..., None], tmp_path: Path
+) -> None:
+    lab.both_healthy()
+    lab.lab("client", "twice", timeout=60)
+    lab.answered("twice")
+    conf, pings, events = config_of(lab, "twice"), tmp_path / "pings", tmp_path / "events"
+    words = ("python3", str(HELPER), "twice", "--config", str(conf), "--interval", "1", "--json")
+    with (
+        beside("twice", *words, log=events),
+        beside("twice", "ping", "-i", "0.1", HOST, log=pings),
+    ):
+        for old, new in ((1, 2), (2, 3)):
+            step(old, new)
+            eventually(
+                f"the helper has proved server key {new}",
+                lambda new=new: proved(events, new),
+                within=40,
+            )
+            step(new)
+        so_far, _ = lost(pings)
+        eventually("more pings, after the old key", lambda: lost(pings)[0] > so_far + 20, within=20)
+    answered, missing = lost(pings)
+    assert answered > 100
+    assert missing == [], f"of {answered}; {events.read_text()}"
+    assert f"PublicKey = {keys(lab)[0]['3']}\n" in conf.read_text()
+
+
+@pytest.mark.timeout(400)
+def test_a_rotation_goes_on_while_a_gateway_drains(
+    lab: LabDriver, step: Callable[..., None]
+) -> None:
+    lab.both_healthy()
+    lab.answered("alice")
+    victim = lab.serving("alice")
+    words = ("--stack", "lab", "drain", victim)
+    with ThreadPoolExecutor(1) as pool:
+        drain = pool.submit(lab.script, "gateways", *words, timeout=240)
+        try:
+            eventually("it drains", lambda: lab.health(victim)[0] == 503, within=20)
+            step(1, 2, on=1)
+            drain.result(timeout=240)
+            lab.answered("alice")
+        finally:
+            lab.script("gateways", *words, "--withdraw")
+    lab.both_healthy()
+    (one, other) = keys(lab)
+    assert one == other
+    assert set(one) == {"1", "2"}, "it has caught up"
+    lab.answered("alice")
 
 
 @pytest.mark.timeout(300)

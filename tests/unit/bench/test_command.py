@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[3]
-BENCHES = ("failover", "faults", "revocation", "scale", "throughput")
+BENCHES = ("drain", "failover", "faults", "revocation", "rotation", "scale", "throughput")
 
 
 @pytest.fixture(autouse=True)
