@@ -53,7 +53,7 @@ def test_what_a_client_felt_is_of_that_time_only() -> None:
     echoes = Echoes()
     for number in range(20):
         echoes.send(number, number / 10)
-        if number not in (3, 10, 11):
+        if number not in (1, 2, 3, 4, 10, 11):
             echoes.hear(number, number / 10 + 0.01)
     told = felt(echoes, 0.55, 2.0)
     assert (told["sent"], told["lost"]) == (14, 2)
