@@ -71,9 +71,10 @@ class Scene:
 
     def __init__(self, ground: Ground, exits: ExitStack, size: int) -> None:
         self.ground, self.stack, self.say = ground, ground.stack, ground.say
+        # First, as it may refuse; so it is also the last that is undone
+        self.file = StackFile(ground, {})
         names = [f"bench-moved{n}" for n in range(size)]
         self.crowd = Crowd(ground, exits, tunnels.server(ground.stack), names, "drain")
-        self.file = StackFile(ground, {})
         self.values: dict[str, Any] = {}
         """What is deployed now, that the stack file does not say."""
 

@@ -142,8 +142,13 @@ class Helpers:
                     self.proved[name] = time.monotonic()
             return len(self.proved) == len(self._logs)
 
-        limit = 1.5 * self._interval + MOVED_AFTER
-        self._await(f"every helper has moved to server key {generation}", moved, limit)
+        what = f"every helper has moved to server key {generation}"
+        try:
+            self._await(what, moved, 1.5 * self._interval + MOVED_AFTER)
+        except TimeoutError as err:
+            left = sorted(self._logs.keys() - self.proved.keys())
+            last = [f"{name}: {(self.said(name) or ['nothing'])[-1]}" for name in left]
+            raise NotMeasured(f"{err}; {'; '.join(last)}") from err
 
     def _settled(self) -> bool:
         return all(happened(self.said(name), "kept") for name in self._logs)
@@ -248,23 +253,33 @@ class Plain:
         began = time.monotonic()
         client.tunnel.run(["sh", "-c", script, "sh", str(client.tunnel.config), str(fresh)])
         ended = time.monotonic()
-        self._crowd.await_answers([client.name], within=RESUMED_WITHIN)
+        resumed = self._resumed([client.name])
         echoes = self._crowd.of(client.name)
-        window = (began - AROUND, (echoes.first_fresh(ended) or ended) + AROUND)
+        window = (began - AROUND, (echoes.first_fresh(ended) or time.monotonic()) + AROUND)
         self.windows[client.name].append(window)
         return {
             "kind": "reconnect",
             "client": client.name,
+            # Of one that has not come back, what it is by now: it is the longest of all anyway
             "gap": echoes.longest_silence(*window),
+            "resumed": resumed,
             "command": ended - began,
         }
+
+    def _resumed(self, names: Sequence[str]) -> bool:
+        try:
+            self._crowd.await_answers(names, within=RESUMED_WITHIN)
+        except TimeoutError as err:
+            self._say(str(err))
+            return False
+        return True
 
     def _put_back(self, old: Server) -> None:
         began = time.monotonic()
         for name in self._names:
             client = self._crowd.clients[name]
             tunnels.rekey(client, old, client.peer, client.identity, client.gateway)
-        self._crowd.await_answers(self._names, within=RESUMED_WITHIN)
+        self._resumed(self._names)
         for name in self._names:
             self.windows[name].append((began - AROUND, time.monotonic()))
         time.sleep(BREATH)  # what is cut off has been flowing for a while
@@ -388,6 +403,7 @@ def figures_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     if len(gaps) >= ENOUGH_FOR_P99:
         figures["plain_gap_p99"] = percentile(gaps, 99)
     return figures | {
+        "plain_not_resumed": sum(not one["resumed"] for one in by["reconnect"]),
         "plain_gap_p50": percentile(gaps, 50),
         "plain_gap_max": max(gaps),
         "plain_lost_elsewhere": sum(one["lost_elsewhere"] for one in by["plain"]),

@@ -38,8 +38,12 @@ def deployment(*touched: str) -> dict[str, Any]:
     return {"kind": "deployment", "touched": list(touched)}
 
 
+def reconnect(gap: float, *, resumed: bool = True) -> dict[str, Any]:
+    return {"kind": "reconnect", "gap": gap, "resumed": resumed}
+
+
 def samples(*more: dict[str, Any], reconnects: int = 1) -> list[dict[str, Any]]:
-    gaps = [{"kind": "reconnect", "gap": (n + 1) / 100} for n in range(reconnects)]
+    gaps = [reconnect((n + 1) / 100) for n in range(reconnects)]
     return [helper(), straggler(5, 0), deployment(CONTROL), deployment(CONTROL), *gaps, *more]
 
 
@@ -53,6 +57,11 @@ def test_a_hundred_reconnects_have_a_p99_and_fewer_have_none() -> None:
     assert "plain_gap_p99" not in rotation.figures_of(samples(reconnects=99))
     assert rotation.figures_of(samples(reconnects=100))["plain_gap_p99"] == 0.99
     assert rotation.figures_of(samples(reconnects=99))["plain_gap_max"] == 0.99
+
+
+def test_a_client_that_did_not_come_back_is_counted_and_its_gap_too() -> None:
+    figures = rotation.figures_of(samples(reconnect(30.4, resumed=False)))
+    assert (figures["plain_not_resumed"], figures["plain_gap_max"]) == (1, 30.4)
 
 
 def test_two_updates_of_the_control_item_are_all_that_is_touched() -> None:
