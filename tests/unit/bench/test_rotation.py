@@ -102,16 +102,6 @@ def test_what_is_lost_while_a_client_reconnects_is_not_lost_elsewhere() -> None:
     assert rotation.lost_outside(echoes, (0.0, 10.0), [(3.0, 7.0)]) == 2
 
 
-def test_a_half_written_event_is_not_there_yet() -> None:
-    text = '{"event": "kept", "generation": 1}\nnot json\n{"event": "proved", "gen'
-    said = rotation.events(text)
-    assert said == [{"event": "kept", "generation": 1}]
-    assert rotation.happened(said, "kept")
-    assert rotation.happened(said, "kept", 1)
-    assert not rotation.happened(said, "kept", 2)
-    assert not rotation.happened(said, "proved")
-
-
 def test_it_rotates_to_the_next_generation_from_whatever_is_served() -> None:
     assert rotation.next_generation(head(1)) == (1, 2)
     assert rotation.next_generation(head(7, burnt=(6,))) == (7, 8)
