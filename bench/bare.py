@@ -113,7 +113,7 @@ def create(ground: Ground, bare: Bare, *, kernel: bool) -> edge.Client:
     place = edge.create_client(bare.client)
     tunnel = clients.Tunnel(place, clients.config_file(bare.client))
     tunnel.config.parent.mkdir(mode=0o700, exist_ok=True)
-    text = config.render(dials, client.private_text, comments=False)
+    text = config.render(dials, config.Secrets(client.private_text), comments=False)
     write_atomic(tunnel.config, text, mode=0o600)
     tunnel.run(["wg-quick", "up", str(tunnel.config)])
     return place

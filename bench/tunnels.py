@@ -187,7 +187,9 @@ def lead(client: Client, to: Server, gateway: IPv4Address) -> None:
     place, now = client.tunnel.client, client.ports.get(client.gateway)
     public = place.own_public_address
     if now is None or _flow_at(public, to, now) != gateway:
-        fresh = (port for port in PORTS if port != now and _lands_on(place, to, port, public) == gateway)
+        fresh = (
+            port for port in PORTS if port != now and _lands_on(place, to, port, public) == gateway
+        )
         port = next(fresh, None)
         if port is None:
             raise NotMeasured(f"no source port of {client.name} leads to {gateway}")
