@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lab_driver import HOST, ROOT, UP_LIMIT, eventually
+from lab_helper import beside, config_of, lost, with_helper
 
 from lab import session
 from registry.items import COMMAND_KEY, CONTROL_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from lab_driver import LabDriver
 
@@ -78,32 +75,7 @@ def test_a_rotation_overlaps_and_touches_one_resource(
     assert lab.gateways() == machines, "no machine was replaced"
 
 
-HELPER = ROOT / "client" / "gatepair_helper.py"
 ONE_RESOURCE = "1 updated"
-
-
-@contextmanager
-def beside(client: str, *command: str, log: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A command that runs as a client while other things happen; interrupted at the end."""
-    words = [str(ROOT / "scripts" / "lab"), "exec", client, *command]
-    with log.open("wb") as out:
-        process = subprocess.Popen(words, stdout=out, stderr=out)  # noqa: S603
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=15)
-
-
-def lost(log: Path) -> tuple[int, list[int]]:
-    """How many pings were answered, and which before the last one were not."""
-    heard = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", log.read_text())]
-    return len(heard), sorted(set(range(1, max(heard, default=0) + 1)) - set(heard))
-
-
-def config_of(lab: LabDriver, client: str) -> Path:
-    (found,) = [one["config"] for one in lab.status()["clients"] if one["name"] == client]
-    return Path(found)
 
 
 def carried_by(lab: LabDriver, client: str) -> str:
@@ -140,9 +112,8 @@ def test_a_rotation_loses_no_packet_with_the_helper_and_is_one_reconnect_without
         lab.answered(client)
     conf, pings, events = config_of(lab, "helped"), tmp_path / "pings", tmp_path / "events"
     private = conf.read_text().splitlines()[2]
-    words = ("python3", str(HELPER), "helped", "--config", str(conf), "--interval", "1", "--json")
     with (
-        beside("helped", *words, log=events),
+        beside("helped", *with_helper(lab, "helped"), log=events),
         beside("helped", "ping", "-i", "0.1", HOST, log=pings),
     ):
         assert only(deploy([1, 2]))
@@ -235,9 +206,8 @@ def test_two_rotations_in_a_row_use_each_slot_again_and_lose_nothing(
     lab.lab("client", "twice", timeout=60)
     lab.answered("twice")
     conf, pings, events = config_of(lab, "twice"), tmp_path / "pings", tmp_path / "events"
-    words = ("python3", str(HELPER), "twice", "--config", str(conf), "--interval", "1", "--json")
     with (
-        beside("twice", *words, log=events),
+        beside("twice", *with_helper(lab, "twice"), log=events),
         beside("twice", "ping", "-i", "0.1", HOST, log=pings),
     ):
         for old, new in ((1, 2), (2, 3)):
