@@ -39,9 +39,9 @@ def test_a_client_is_judged_default_deny_in_this_order() -> None:
         'oifname { "wg0", "wg1" } drop',
         "ip saddr @open ip daddr { 10.20.0.0/16, 10.30.0.0/16 } accept",
         "ip daddr != { 10.20.0.0/16, 10.30.0.0/16 } drop",
-        "ip saddr . ip daddr @allowed accept",
-        "ip saddr . ip daddr . meta l4proto @allowed_protocols accept",
         "ip saddr . ip daddr . meta l4proto . th dport @allowed_ports accept",
+        "ip saddr . ip daddr . meta l4proto @allowed_protocols accept",
+        "ip saddr . ip daddr @allowed accept",
         "drop",
     ]
     assert "169.254.0.0/16" in NEVER
@@ -58,16 +58,31 @@ def test_what_comes_from_a_client_is_never_accepted_for_being_established() -> N
 
 
 def test_a_client_reaches_one_port_of_one_address_of_the_gateway_and_nothing_else() -> None:
-    inward = rules(render(FILTER), "to_gateway")
-    asks = 'iifname { "wg0", "wg1" } ip saddr 100.96.0.0/16 ip daddr 100.96.0.1 tcp dport 9587'
-    assert inward[:4] == [
-        'iifname "lo" accept',
+    text = render(FILTER)
+    inward = rules(text, "to_gateway")
+    assert inward[:2] == ['iifname "lo" accept', 'iifname { "wg0", "wg1" } goto ask_gateway']
+    asks = "ip saddr 100.96.0.0/16 ip daddr 100.96.0.1 tcp dport 9587"
+    assert rules(text, "ask_gateway") == [
         f"{asks} ct state new "
         "add @asking { ip saddr limit rate over 1/second burst 20 packets } drop",
         f"{asks} accept",
-        'iifname { "wg0", "wg1" } drop',
+        "drop",
     ]
-    assert not [rule for rule in inward[4:] if "9587" in rule], "not from the VPC either"
+    assert not [rule for rule in inward if "9587" in rule], "not from the VPC either"
+
+
+def test_one_network_is_compared_and_not_looked_up() -> None:
+    text = render(replace(FILTER, reach=networks("10.20.0.0/16")))
+    assert "ip saddr @open ip daddr 10.20.0.0/16 accept" in rules(text, "from_client")
+    assert "ip daddr != 10.20.0.0/16 drop" in rules(text, "from_client")
+
+
+def test_a_way_back_is_looked_up_for_addresses_of_clients_only() -> None:
+    for chain in ("mark_forwarded", "mark_own"):
+        assert rules(render(FILTER), chain) == [
+            "ip daddr 100.96.0.0/16 ip daddr @via_wg0 meta mark set 0x00006700",
+            "ip daddr 100.96.0.0/16 ip daddr @via_wg1 meta mark set 0x00006701",
+        ]
 
 
 def test_peers_reach_each_other_only_when_the_stack_says_so() -> None:
@@ -106,6 +121,8 @@ def test_takeover_looks_at_what_comes_in_before_it_is_accepted_and_only_if_it_is
     inward = rules(render(FILTER), "to_gateway")
     (report,) = [rule for rule in inward if "@watched" in rule]
     assert inward.index(report) < inward.index("ct state established,related accept")
+    assert inward.index(report) < inward.index("udp dport { 51820, 51821 } accept")
+    assert inward.index(report) > inward.index('iifname { "wg0", "wg1" } goto ask_gateway')
     assert report.startswith("udp dport { 51820, 51821 } @th,64,32 0x04000000 ")
     off = rules(render(replace(FILTER, takeover=False)), "to_gateway")
     assert off == [rule for rule in inward if rule != report]
