@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """What a gateway with everything on costs in throughput: against bare WireGuard on the same path.
 
-Three clients take turns, one TCP connection at a time: one through a gateway, one through a bare
-WireGuard in the same place (bench/bare.py: the same subnet, load balancer, security groups, program
-and processors; no agent, filter, connection tracking or translation), and one through a second bare
-one, which is the control: what it differs by is what two of a kind differ by here. The gateway's
-client is narrowed to one port, so that its packets pass the longest way through the rules.
+Four clients take turns, one TCP connection at a time. One goes through a gateway; one too, but may
+reach a single port only, so that its packets pass the longest way through the rules (narrow); one
+goes through a bare WireGuard in the same place (bench/bare.py: the same subnet, load balancer,
+security groups, program and processors; no agent, filter, connection tracking or translation); and
+one through a second bare one, the control: what that differs by is what two of a kind differ by.
 
 A round is every path up and every path down, in an order that changes from round to round. Its
-ratio is the geometric mean of both directions' ratios to the first bare one; figures are medians
+ratios are geometric means of both directions' ratios to the first bare one; figures are medians
 over the rounds. ratio_low95 is the lower confidence bound of the ratio's median by the sign test:
 the highest ranked sample below which the median lies with a probability of at most 5 %, whatever
 the distribution. What has to be 0.95 or more is ratio_over_control.
@@ -25,7 +25,6 @@ if not __package__:
 import contextlib
 import math
 import sys
-from itertools import permutations
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +41,17 @@ if TYPE_CHECKING:
 
     from bench.command import Say
 
-ROUNDS = 20
+ROUNDS = 16
 SECONDS = 2
-"""Of one connection; a round has six."""
+"""Of one connection; a round has eight."""
 
-GATEWAY, BARE, CONTROL = "gateway", "bare", "control"
-PATHS = (GATEWAY, BARE, CONTROL)
-ORDERS = tuple(permutations(PATHS))
+GATEWAY, NARROW, BARE, CONTROL = "gateway", "narrow", "bare", "control"
+PATHS = (GATEWAY, BARE, NARROW, CONTROL)
+_TURNED = tuple(PATHS[place:] + PATHS[:place] for place in range(len(PATHS)))
+ORDERS = (*_TURNED, *(order[::-1] for order in _TURNED))
+"""In all of them together each path has each place equally often."""
 
-CLIENT = "bench-through"
+CLIENTS = {GATEWAY: "bench-through", NARROW: "bench-narrow"}
 OPEN_LIMIT = 30.0
 """Seconds for a new tunnel's first answer."""
 ALL_VOID = 3
@@ -61,13 +62,16 @@ def places(ground: Ground, kernel: bool) -> dict[str, str]:
     """A client for each path, with a tunnel that works; in the namespaces that are returned."""
     server = tunnels.server(ground.stack)
     gateway, address = next(iter(ground.gateways().items()))
-    ground.undo(tunnels.delete, ground.stack, CLIENT)
     only = (f"{ground.host}/32:tcp/{pump.PORT}", f"{ground.host}/32:icmp")
-    through = tunnels.create(
-        ground.stack, server, CLIENT, ground.gateways().values(), address, allow=only
-    )
+    found: dict[str, str] = {}
+    for path, name in CLIENTS.items():
+        ground.undo(tunnels.delete, ground.stack, name)
+        through = tunnels.create(
+            *(ground.stack, server, name, ground.gateways().values(), address),
+            allow=only if path == NARROW else (),
+        )
+        found[path] = through.namespace
     ground.await_applied()
-    found = {GATEWAY: through.namespace}
     for number, path in enumerate((BARE, CONTROL), 1):
         one = Bare(f"bare{number}", number, gateway)
         found[path] = bare.create(ground, one, kernel=kernel).namespace
@@ -97,20 +101,21 @@ def one_round(ground: Ground, at: Mapping[str, str], number: int, seconds: int) 
         return sample
     sample |= ratios(sample)
     ground.say(
-        f"round {number}: ratio {sample['ratio']:.3f}, control {sample['control_ratio']:.3f}, "
+        f"round {number}: ratio {sample['ratio']:.3f}, narrow {sample['narrow_ratio']:.3f}, "
+        f"control {sample['control_ratio']:.3f}, "
         f"bare {sample['bare_up'] / 1e6:.0f} Mbit/s up, {sample['bare_down'] / 1e6:.0f} down"
     )
     return sample
 
 
 def ratios(sample: Mapping[str, float]) -> dict[str, float]:
-    """The gateway's and the control's speed over the bare one's, over both directions. Pure."""
+    """The speed by the other paths over that by the bare one, over both directions. Pure."""
 
     def over(path: str) -> float:
         parts = (sample[f"{path}_{way}"] / sample[f"{BARE}_{way}"] for way in pump.DIRECTIONS)
         return math.prod(parts) ** (1 / len(pump.DIRECTIONS))
 
-    return {"ratio": over(GATEWAY), "control_ratio": over(CONTROL)}
+    return {"ratio": over(GATEWAY), "narrow_ratio": over(NARROW), "control_ratio": over(CONTROL)}
 
 
 def rounds(ground: Ground, at: Mapping[str, str], count: int, seconds: int) -> list[dict[str, Any]]:
@@ -128,11 +133,13 @@ def figures_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     good = [sample for sample in samples if "void" not in sample]
     if not good:
         raise NotMeasured("no round has a figure")
-    ratio, control = ([one[name] for one in good] for name in ("ratio", "control_ratio"))
+    names = ("ratio", "narrow_ratio", "control_ratio")
+    ratio, narrow, control = ([one[name] for one in good] for name in names)
     figures = {
         "ratio_median": median(ratio),
         "control_ratio_median": median(control),
         "ratio_over_control": median(ratio) / median(control),
+        "narrow_ratio_median": median(narrow),
     }
     with contextlib.suppress(TooFew):  # a bound of so few would be none
         figures |= {
@@ -172,7 +179,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
 def main(argv: Sequence[str]) -> int:
     """Run the bench and return its exit status."""
     options = parser("throughput", __doc__ or "")
-    options.add_argument("--rounds", type=positive, default=ROUNDS, help="default 20")
+    options.add_argument("--rounds", type=positive, default=ROUNDS, help="default 16")
     options.add_argument(
         "--seconds", type=positive, default=SECONDS, help="of each connection, default 2"
     )

@@ -124,7 +124,7 @@ def test_throughput_measures_a_gateway_and_two_bare_wireguards(lab: LabDriver) -
     assert all(
         one[f"{path}_{way}"] > 1e6
         for one in report["samples"]
-        for path in ("gateway", "bare", "control")
+        for path in ("gateway", "narrow", "bare", "control")
         for way in ("up", "down")
     )
 

@@ -106,8 +106,12 @@ def test_a_lab_with_machines_of_its_own_kernel_is_refused(monkeypatch: pytest.Mo
 # ------------------------------------------------------------------ rounds
 
 
-def sample(up: float = 1.0, down: float = 1.0, control: float = 1.0, **more: Any) -> dict[str, Any]:
+def sample(
+    up: float = 1.0, down: float = 1.0, control: float = 1.0, narrow: float = 1.0
+) -> dict[str, Any]:
     speeds = {
+        "narrow_up": 200e6 * narrow,
+        "narrow_down": 100e6 * narrow,
         "gateway_up": 200e6 * up,
         "gateway_down": 100e6 * down,
         "bare_up": 200e6,
@@ -115,11 +119,12 @@ def sample(up: float = 1.0, down: float = 1.0, control: float = 1.0, **more: Any
         "control_up": 200e6 * control,
         "control_down": 100e6 * control,
     }
-    return {**speeds, **throughput.ratios(speeds), **more}
+    return {**speeds, **throughput.ratios(speeds)}
 
 
 def test_both_directions_weigh_the_same() -> None:
-    found = sample(up=0.5, down=2.0, control=0.9)
+    found = sample(up=0.5, down=2.0, control=0.9, narrow=0.7)
+    assert found["narrow_ratio"] == pytest.approx(0.7)
     assert found["ratio"] == pytest.approx(1.0)
     assert found["control_ratio"] == pytest.approx(0.9)
     assert sample(up=0.81)["ratio"] == pytest.approx(0.9)
@@ -151,16 +156,16 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
     return made
 
 
-def test_over_six_rounds_every_path_has_every_place_equally_often(played: Played) -> None:
-    found = throughput.rounds(GROUND, AT, 6, 2)
+def test_over_eight_rounds_every_path_has_every_place_equally_often(played: Played) -> None:
+    found = throughput.rounds(GROUND, AT, 8, 2)
     assert all(one["ratio"] == 1 for one in found)
-    by_round = [played.asked[start : start + 6] for start in range(0, 36, 6)]
+    by_round = [played.asked[start : start + 8] for start in range(0, 64, 8)]
     for asked in by_round:
-        assert len(set(asked)) == 6, "each path in each direction once"
-    for place in range(3):
+        assert len(set(asked)) == 8, "each path in each direction once"
+    for place in range(4):
         there = [asked[place][0] for asked in by_round]
         assert sorted(there) == sorted(list(AT.values()) * 2)
-    assert [asked[0][1] for asked in by_round] == ["up", "down"] * 3
+    assert [asked[0][1] for asked in by_round] == ["up", "down"] * 4
 
 
 def test_a_round_that_fails_is_void_and_the_next_one_counts(played: Played) -> None:
@@ -182,11 +187,14 @@ def test_when_nothing_works_it_ends_and_says_why(played: Played) -> None:
 
 
 def test_the_figures_have_the_names_of_the_design() -> None:
-    samples = [sample(up=0.9 + n / 100, down=0.9 + n / 100, control=1.02) for n in range(11)]
+    samples = [
+        sample(up=0.9 + n / 100, down=0.9 + n / 100, control=1.02, narrow=0.8) for n in range(11)
+    ]
     figures = throughput.figures_of(samples)
     assert figures["ratio_median"] == pytest.approx(0.95)
     assert figures["control_ratio_median"] == pytest.approx(1.02)
     assert figures["ratio_over_control"] == pytest.approx(0.95 / 1.02)
+    assert figures["narrow_ratio_median"] == pytest.approx(0.8)
     assert figures["ratio_low95"] == pytest.approx(0.92), "the third of eleven"
     assert figures["bare_up_mbit_per_second_p50"] == pytest.approx(200)
     assert figures["gateway_down_mbit_per_second_p50"] == pytest.approx(95)
