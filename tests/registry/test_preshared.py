@@ -490,8 +490,10 @@ def test_a_config_that_is_there_stops_a_file_before_anything_is_changed(
     apply: Callable[..., Run], fake: Fake, sealing_key: str, tmp_path: Path
 ) -> None:
     del sealing_key
-    (tmp_path / "alice.conf").write_text("mine")
-    run = apply(FILE, "--out", tmp_path)
+    (tmp_path / "zoe.conf").write_text("mine")
+    run = apply(
+        FILE + f"  zoe: {{{{public_key: {key_of(5)}, preshared_key: true}}}}\n", "--out", tmp_path
+    )
     assert run.status == 2
     assert "no key is overwritten" in run.stderr
     assert fake.items("peer") == []

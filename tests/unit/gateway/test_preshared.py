@@ -167,6 +167,12 @@ def test_another_address_is_given_without_ending_the_session() -> None:
     assert changed(device("right"), changes).peers["ALICE"].received == 7
 
 
+def test_a_peer_that_was_put_back_is_known_to_have_its_key_without_a_look() -> None:
+    after = wireguard.forgotten(device("right"), ["ALICE"])
+    assert after.peers["ALICE"].received == 0
+    assert not differences({"ALICE": A5}, after, {"ALICE": keyed("right")})
+
+
 def test_the_key_goes_by_file_and_only_to_its_peer() -> None:
     wanted = {"ALICE": A5, "BOB": A5 + 1}
     changes = differences(wanted, None, {"ALICE": keyed("right")})
