@@ -21,6 +21,7 @@ from gateway_lab.second import SECOND
 
 from effects import run
 from lab.netns import within
+from registry.preshared import Sealer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -58,6 +59,8 @@ class Client:
     private_key: Path
     public_key: str
     tunnel: str = ""
+    preshared: Path | None = None
+    """The file with its pre-shared key, if it has one."""
     pings: subprocess.Popen[bytes] | None = None
     log: Path | None = None
     addresses: tuple[str, ...] = field(init=False)
@@ -84,6 +87,7 @@ class Client:
         """)
         peer = ["peer", server_key, "endpoint", f"{SERVICE}:{PORT}", "allowed-ips", "10.20.0.0/16"]
         more = ["persistent-keepalive", str(keepalive)] if keepalive else []
+        more += ["preshared-key", str(self.preshared)] if self.preshared else []
         key = ["private-key", str(self.private_key)]
         run([*exec_, "wg", "set", self.interface, *key, *peer, *more])
 
@@ -175,9 +179,22 @@ class Crowd:
         )
 
 
+def share(bed: Bed, client: Client) -> str:
+    """Give a client a pre-shared key; its ciphertext."""
+    with bed.aws("kms") as kms:
+        arn = kms.create_key()["KeyMetadata"]["Arn"]
+        made = Sealer(lambda: kms, "test", arn).make(client.public_key)
+    client.preshared = client.private_key.with_suffix(".psk")
+    client.preshared.write_text(made.clear)
+    return made.ciphertext
+
+
 @contextmanager
-def crowd(bed: Bed, count: int, pool: IPv4Network) -> Generator[Crowd]:
-    """Some clients, all of them admitted and on the first gateway; not connected yet."""
+def crowd(bed: Bed, count: int, pool: IPv4Network, *, sharing: int = 0) -> Generator[Crowd]:
+    """Some clients, all of them admitted and on the first gateway; not connected yet.
+
+    The last `sharing` of them have pre-shared keys.
+    """
     exec_ = ["ip", "netns", "exec", BALANCER]
     ip(f"""
         netns add {BALANCER}
@@ -219,7 +236,8 @@ def crowd(bed: Bed, count: int, pool: IPv4Network) -> Generator[Crowd]:
             -n {client.namespace} link set eth0 up
             -n {client.namespace} route add default via 198.18.{number}.1
         """)
-        client.tunnel = bed.add_peer(f"client-{number}", client.public_key, pool)
+        sealed = share(bed, client) if number >= count - sharing else ""
+        client.tunnel = bed.add_peer(f"client-{number}", client.public_key, pool, preshared=sealed)
         clients.append(client)
     made = Crowd(bed, clients)
     made.send(clients, GATEWAY)

@@ -22,7 +22,8 @@ from lab.netns import inside
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CLIENTS = 5
+CLIENTS, SHARING = 5, 2
+"""Of them, with a pre-shared key."""
 RESUMED = 0.5
 """Seconds; a client pings every 0.1 s, so that 0.2 s are one lost ping."""
 
@@ -49,7 +50,7 @@ def stage(tmp_path: Path) -> Iterator[tuple[Crowd, Second]]:
         await_true("the gossip key", (tmp_path / "gossip.key").exists)
         second.start_agent()
         await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
-        with crowd(bed, CLIENTS, POOL) as clients:
+        with crowd(bed, CLIENTS, POOL, sharing=SHARING) as clients:
             await_true(
                 "admitted", lambda: admitted(bed, GATEWAY) == CLIENTS == admitted(bed, SECOND)
             )
@@ -64,7 +65,7 @@ def stage(tmp_path: Path) -> Iterator[tuple[Crowd, Second]]:
 
 
 def admitted(bed: Bed, gateway: str) -> float:
-    return bed.metric("gatepair_applied_generation", gateway)
+    return bed.metric("gatepair_peers", gateway)
 
 
 def sessions(bed: Bed, gateway: str) -> float:
