@@ -11,7 +11,7 @@ from gateway_lab.bed import GATEWAY, HOST_ADDRESS, POOL, Bed, await_true, keypai
 
 from effects import run
 from gateway import wireguard
-from gateway.preshared import PresharedFiles
+from gateway.preshared import PresharedFiles, fingerprint
 from gateway.takeover import moves
 from gateway.takeover.moves import LetGo, PointAt
 from registry.preshared import Sealer
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def bed(tmp_path: Path) -> Iterator[Bed]:
-    """The bed with a healthy gateway."""
-    with standing(tmp_path) as ready:
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    """The bed with a healthy gateway; each test has peers of its own, the last one ends AWS."""
+    with standing(tmp_path_factory.mktemp("bed")) as ready:
         ready.control(7)
         ready.start_agent()
         await_true("healthy", ready.healthy)
@@ -77,9 +77,15 @@ def in_use(bed: Bed) -> dict[str, str]:
     return dict(line.split("\t") for line in bed.wg("show", "wg0", "preshared-keys").splitlines())
 
 
-def test_a_client_enters_with_its_key_and_with_no_other(bed: Bed) -> None:
-    alice = share(bed, "alice", kms_key(bed))
-    await_true("the peer", lambda: alice.public in in_use(bed))
+@pytest.fixture(scope="module")
+def alice(bed: Bed) -> Sharing:
+    """The one peer that has a tunnel."""
+    made = share(bed, "alice", kms_key(bed))
+    await_true("the peer", lambda: made.public in in_use(bed))
+    return made
+
+
+def test_a_client_enters_with_its_key_and_with_no_other(bed: Bed, alice: Sharing) -> None:
     assert reaches(bed, alice, alice.preshared, within=15)
     wrong, _public = keypair(bed.directory, "wrong")
     assert not reaches(bed, alice, wrong, within=6)
@@ -97,9 +103,44 @@ def test_a_client_enters_with_its_key_and_with_no_other(bed: Bed) -> None:
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_after_a_reboot_without_aws_the_key_is_in_use_again(bed: Bed) -> None:
-    alice = share(bed, "alice", kms_key(bed))
-    await_true("the peer", lambda: alice.public in in_use(bed))
+def test_a_ciphertext_of_somebody_else_lets_nobody_in_and_holds_nobody_up(bed: Bed) -> None:
+    arn = kms_key(bed)
+    carol = share(bed, "carol", arn)
+    _private, mallory = keypair(bed.directory, "mallory")
+    stolen = next(
+        one["preshared_key"]["S"]
+        for one in bed.saved()
+        if one["sk"]["S"] == "carol" and one["pk"]["S"] == "peer"
+    )
+    bed.add_peer("mallory", mallory, POOL, preshared=stolen)
+    bob = share(bed, "bob", arn)
+    await_true("bob", lambda: {carol.public, bob.public} <= in_use(bed).keys())
+    await_true("named", lambda: "peer mallory is left out" in bed.agent_log())
+    assert mallory not in in_use(bed)
+    assert bed.metric("gatepair_sealed_peers") == 1
+    assert bed.healthy()
+    assert bed.metric("gatepair_registry_lag") == 0
+
+
+@pytest.mark.parametrize("kind", ["taken over", "let go"])
+def test_wireguard_takes_a_peer_back_with_its_key_in_one_request(bed: Bed, kind: str) -> None:
+    dave = share(bed, f"dave-{kind.partition(' ')[0]}", kms_key(bed))
+    await_true("the peer", lambda: dave.public in in_use(bed))
+    before = in_use(bed)
+    here = PresharedFiles(bed.directory / "preshared").recall().values()
+    (key,) = [one for one in here if one.fingerprint == fingerprint(dave.preshared.read_text())]
+    move: Move = LetGo("wg0", dave.public)
+    if kind == "taken over":
+        move = PointAt("wg0", dave.public, "198.51.100.2:5", again=True)
+    words = moves.words(move, IPv4Address(dave.address), {dave.public: key})
+    for command in wireguard.set_peers("wg0", [words]):
+        run(["ip", "netns", "exec", GATEWAY, *command])
+    same = in_use(bed) == before
+    assert same
+    assert before[dave.public] != "(none)"
+
+
+def test_after_a_reboot_without_aws_the_key_is_in_use_again(bed: Bed, alice: Sharing) -> None:
     assert reaches(bed, alice, alice.preshared, within=15)
     bed.stop_moto()
     bed.stop_agent()
@@ -110,35 +151,3 @@ def test_after_a_reboot_without_aws_the_key_is_in_use_again(bed: Bed) -> None:
     same = in_use(bed)[alice.public] == alice.preshared.read_text().strip()
     assert same
     assert reaches(bed, alice, alice.preshared, within=20)
-
-
-def test_a_ciphertext_of_somebody_else_lets_nobody_in_and_holds_nobody_up(bed: Bed) -> None:
-    arn = kms_key(bed)
-    alice = share(bed, "alice", arn)
-    _private, mallory = keypair(bed.directory, "mallory")
-    stolen = next(one["preshared_key"]["S"] for one in bed.saved() if "preshared_key" in one)
-    bed.add_peer("mallory", mallory, POOL, preshared=stolen)
-    bob = share(bed, "bob", arn)
-    await_true("bob", lambda: {alice.public, bob.public} <= in_use(bed).keys())
-    await_true("named", lambda: "peer mallory is left out" in bed.agent_log())
-    assert mallory not in in_use(bed)
-    assert bed.metric("gatepair_sealed_peers") == 1
-    assert bed.healthy()
-    assert bed.metric("gatepair_registry_lag") == 0
-
-
-@pytest.mark.parametrize("kind", ["taken over", "let go"])
-def test_wireguard_takes_a_peer_back_with_its_key_in_one_request(bed: Bed, kind: str) -> None:
-    alice = share(bed, "alice", kms_key(bed))
-    await_true("the peer", lambda: alice.public in in_use(bed))
-    before = in_use(bed)
-    ((_name, key),) = PresharedFiles(bed.directory / "preshared").recall().items()
-    move: Move = LetGo("wg0", alice.public)
-    if kind == "taken over":
-        move = PointAt("wg0", alice.public, "198.51.100.2:5", again=True)
-    words = moves.words(move, IPv4Address(alice.address), {alice.public: key})
-    for command in wireguard.set_peers("wg0", [words]):
-        run(["ip", "netns", "exec", GATEWAY, *command])
-    same = in_use(bed) == before
-    assert same
-    assert before[alice.public] != "(none)"
