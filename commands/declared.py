@@ -262,9 +262,10 @@ def _refuse_shared_keys(peers: Iterable[Declared], faults: _Faults) -> None:
 
 
 def _flag(text: str) -> bool:
-    """YAML's true or false. Raises `Refusal`."""
+    """YAML's true or false. Raises `Refusal`, without the text: it may be somebody's key."""
     if text.lower() not in ("true", "false"):
-        raise Refusal(f"preshared_key {text!r}", "neither true nor false", "write true or false")
+        cure = "write true or false; the key itself is made when the file is applied"
+        raise Refusal("preshared_key", "neither true nor false", cure)
     return text.lower() == "true"
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from registry.environment import Cloud
     from registry.records import Record
 
+ZERO = base64.b64encode(bytes(KEY_BYTES)).decode()
 SEALED = base64.b64encode(b"ciphertext").decode()
 OTHER = base64.b64encode(b"another ciphertext").decode()
 
@@ -461,7 +462,7 @@ def test_an_owner_changes_without_a_new_preshared_key(
 @pytest.mark.parametrize(
     ("text", "argv", "said"),
     [
-        (FILE.replace("true", "yes please"), (), "neither true nor false; write true or false"),
+        (FILE.replace("true", ZERO), (), "neither true nor false; write true or false"),
         (FILE.replace("true", "[a]"), (), "preshared_key is not one value"),
         (FILE, ("--out", "/nonexistent"), "is no directory"),
     ],
@@ -473,6 +474,7 @@ def test_what_is_wrong_with_it_is_refused(
     run = apply(text, *argv)
     assert run.status == 2
     assert said in run.stderr
+    assert ZERO not in run.stderr, "it may be somebody's key"
     assert fake.items("peer") == []
 
 
