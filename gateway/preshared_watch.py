@@ -40,7 +40,8 @@ AGAIN = 30.0
 """Seconds before a ciphertext that KMS refused is tried again: somebody may have mended it."""
 
 AT_ONCE = 8
-"""Requests under way at a time: a thousand keys in some ten seconds, far below KMS's quotas."""
+"""Requests under way at a time, far below KMS's quotas: a thousand keys in 2.4 s where each takes
+10 ms."""
 
 BATCH = 256
 """Keys after which the main thread is told, so that the first peers do not wait for the last."""
