@@ -82,18 +82,20 @@ class Helpers:
         """The events of a client's helper up to now."""
         return events(self._logs[name].read_text())
 
+    def all_moved(self, generation: int) -> bool:
+        """Whether every one of them has proved the key of that generation; notes who has."""
+        for name in self._logs.keys() - self.proved.keys():
+            if happened(self.said(name), "proved", generation):
+                self.proved[name] = time.monotonic()
+        return len(self.proved) == len(self._logs)
+
     def await_moved(self, generation: int) -> None:
-        """Return once every one of them has proved the key of that generation."""
-
-        def moved() -> bool:
-            for name in self._logs.keys() - self.proved.keys():
-                if happened(self.said(name), "proved", generation):
-                    self.proved[name] = time.monotonic()
-            return len(self.proved) == len(self._logs)
-
+        """Return once all have moved to the key of that generation. Raises `NotMeasured`."""
         what = f"every helper has moved to server key {generation}"
         try:
-            self._await(what, moved, 1.5 * self._interval + MOVED_AFTER)
+            self._await(
+                what, lambda: self.all_moved(generation), 1.5 * self._interval + MOVED_AFTER
+            )
         except TimeoutError as err:
             left = sorted(self._logs.keys() - self.proved.keys())
             last = [f"{name}: {(self.said(name) or ['nothing'])[-1]}" for name in left]

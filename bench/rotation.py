@@ -26,6 +26,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench import tunnels
@@ -41,7 +42,7 @@ from lab import process
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bench.command import Say
     from bench.echoes import Echoes
@@ -119,8 +120,12 @@ def await_known(stack: Stack, ours: Iterable[str], stragglers: Iterable[str]) ->
 class Plain:
     """Clients without the helper, who get a new config and reconnect."""
 
-    def __init__(self, crowd: Crowd, names: Sequence[str], stack: Stack, say: Say) -> None:
-        self._crowd, self._names, self._stack, self._say = crowd, names, stack, say
+    def __init__(
+        self, crowd: Crowd, names: Sequence[str], ground: Ground, look: Callable[[], object]
+    ) -> None:
+        """`look` is called after each reconnect: what else happens meanwhile is not missed."""
+        self._crowd, self._names, self._look = crowd, names, look
+        self._stack, self._say = ground.stack, ground.say
         self.windows: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         """When each was disconnected by its own doing."""
 
@@ -149,6 +154,7 @@ class Plain:
         echoes = self._crowd.of(client.name)
         window = (began - AROUND, (echoes.first_fresh(ended) or time.monotonic()) + AROUND)
         self.windows[client.name].append(window)
+        self._look()
         return {
             "kind": "reconnect",
             "client": client.name,
@@ -201,8 +207,8 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         plain = [f"bench-plain{n}" for n in range(PLAIN)]
         stragglers = [f"bench-late{n}" for n in range(STRAGGLERS)]
         crowd = Crowd(ground, exits, before, [*stragglers, *helped, *plain], "rotation")
-        chosen = [crowd.clients[name] for name in helped]
-        helpers = exits.enter_context(Helpers(chosen, options.interval, ground.directory))
+        guided = [crowd.clients[name] for name in helped]
+        helpers = exits.enter_context(Helpers(guided, options.interval, ground.directory))
         say(f"{len(helped)} clients with the helper and {len(plain)} plain ones are live")
         began = time.monotonic()
         time.sleep(BEFORE)
@@ -210,7 +216,8 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         await_served(stack, old, new)
         overlap = time.monotonic()
         after = tunnels.server(stack)
-        samples = reconnecting(crowd, plain, ground, options.reconnects, (before, after))
+        chosen = Plain(crowd, plain, ground, partial(helpers.all_moved, new))
+        samples = reconnecting(crowd, chosen, options.reconnects, before, after)
         helpers.await_moved(new)
         say(f"every helper has moved within {max(helpers.proved.values()) - overlap:.0f} s")
         await_known(stack, crowd.clients, stragglers)
@@ -245,16 +252,15 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
 
 
 def reconnecting(
-    crowd: Crowd, names: Sequence[str], ground: Ground, rounds: int, servers: tuple[Server, Server]
+    crowd: Crowd, plain: Plain, rounds: int, old: Server, new: Server
 ) -> list[dict[str, Any]]:
     """The plain clients' part, with a sample of what each of them lost beside its reconnects."""
-    plain = Plain(crowd, names, ground.stack, ground.say)
     began = time.monotonic()
-    samples = plain.reconnect(rounds, *servers)
+    samples = plain.reconnect(rounds, old, new)
     ended = time.monotonic()
     time.sleep(SETTLE)
-    for name in names:
-        lost = lost_outside(crowd.of(name), (began, ended), plain.windows[name])
+    for name, windows in plain.windows.items():
+        lost = lost_outside(crowd.of(name), (began, ended), windows)
         samples.append({"kind": "plain", "client": name, "lost_elsewhere": lost})
     return samples
 
