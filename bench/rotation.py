@@ -69,6 +69,7 @@ handshake every 5 s."""
 BREATH = 1.0
 """Seconds between two reconnects of the same client."""
 AROUND = 2 * PING_EVERY
+"""Seconds before something is done: there is an answer in them."""
 
 # ------------------------------------------------------------------ the gateways' side
 
@@ -152,7 +153,7 @@ class Plain:
         ended = time.monotonic()
         resumed = self._resumed([client.name])
         echoes = self._crowd.of(client.name)
-        window = (began - AROUND, (echoes.first_fresh(ended) or time.monotonic()) + AROUND)
+        window = (began - AROUND, echoes.first_fresh(ended) or time.monotonic())
         self.windows[client.name].append(window)
         self._look()
         return {
