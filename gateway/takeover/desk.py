@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gateway.takeover.sessions import LIFETIME, Attempt, Claim, Place, Session, Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gateway.takeover.packets import Endpoint
     from gateway.takeover.recipients import PeerId
@@ -231,7 +231,9 @@ class Desk:
             done, first = handshakes.get(place, 0), standing.unsettled
             if not done or first is None or done < (first - CLOCK_GRAIN) // 1000:
                 continue
-            began = max((session.began for session in standing.kept(self.me)), default=first)
+            began = max(_completed(standing.kept(self.me), done), default=first)
+            if self._gone_since(standing, began):
+                continue
             claim = Claim(place, self.me, max(began, self._beyond(standing)))
             self.counts[TAKEOVERS] += standing.attempt is not None
             self._claimed(standing, claim, now)
@@ -239,6 +241,13 @@ class Desk:
             self._settle(place)
             deeds.append(Tell(claim))
         return deeds
+
+    def _gone_since(self, standing: Standing, began: int) -> bool:
+        """Whether the peer went elsewhere after a handshake of that time: by the claim's order, and
+        by when it was heard of, which does not ask whose clock is right."""
+        claim = standing.claim
+        elsewhere = claim is not None and claim.holder != self.me
+        return elsewhere and began < min(claim.order, standing.claimed_at)
 
     def _beyond(self, standing: Standing) -> int:
         """The lowest order that comes after all that others have told of this peer."""
@@ -398,6 +407,14 @@ def _watch(session: Session, now: int) -> Iterator[Watch]:
     left = min(session.began + LIFETIME - now, LIFETIME)
     if left > 0:
         yield Watch(session.slot, session.index, left)
+
+
+def _completed(sessions: Iterable[Session], done: int) -> Iterator[int]:
+    """When those sessions began that a handshake completed at `done` (seconds) can be of.
+
+    A later one was not completed: nobody may have been there to answer it.
+    """
+    return (one.began for one in sessions if (one.began - CLOCK_GRAIN) // 1000 <= done)
 
 
 def _may_try(standing: Standing, source: Endpoint, now: int) -> bool:

@@ -242,6 +242,44 @@ def test_an_initiation_of_a_takeover_is_a_reason_to_wait_for_its_end() -> None:
     assert desk.unsettled == {PLACE}
 
 
+def restarted() -> Desk:
+    """A table of an agent that has just come: of before it knows a session, and a later call that
+    nobody has answered."""
+    desk = Desk("i-1")
+    for index, began in ((7, NOW), (8, NOW + 65_000)):
+        desk.sent(session(index, "i-1", began), NOW + 70_000)
+    return desk
+
+
+COMPLETED = {PLACE: NOW // 1000}
+
+
+def test_a_call_that_was_not_answered_makes_no_claim_younger() -> None:
+    desk = restarted()
+    assert desk.confirmed(COMPLETED, NOW + 70_100) == [Tell(claim("i-1", NOW))]
+    assert desk.heard_claim(claim("i-2", NOW + 10_000), NOW + 70_200) == []
+    assert desk.confirmed(COMPLETED, NOW + 70_300) == []
+    called = session(9, "i-1", NOW + 71_000)
+    assert desk.sent(called, NOW + 71_000, asks=True)[-1] == Relinquish(PLACE)
+
+
+def test_a_handshake_of_before_another_gateways_claim_is_no_answer_to_it() -> None:
+    desk = restarted()
+    assert desk.heard_claim(claim("i-2", NOW + 10_000), NOW + 70_050) == []
+    assert desk.confirmed(COMPLETED, NOW + 70_100) == []
+    assert desk.undecided(NOW + 80_001) == [Relinquish(PLACE, NOW)]
+    assert desk.holding() == frozenset()
+
+
+def test_a_handshake_after_a_claim_was_heard_counts_whatever_the_clocks_say() -> None:
+    desk = owner()
+    desk.heard_claim(claim("i-2", NOW + 9_000), NOW + 1_000)  # by a clock that is ahead
+    desk.forgotten(PLACE, NOW + 1_001)
+    desk.sent(session(8, "i-1", NOW + 3_000), NOW + 3_000)
+    (told,) = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3_100)
+    assert told == Tell(claim("i-1", NOW + 9_001))
+
+
 def test_a_session_that_is_renewed_by_our_own_timers_is_held_on() -> None:
     desk = owner()
     desk.sent(session(8, "i-1", NOW + 120_000), NOW + 120_000, asks=True)
