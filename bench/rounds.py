@@ -50,6 +50,8 @@ IDLE_AFTER = 2.0
 IDLE_LIMIT = 8.0
 IDLE_UP_TO = 5.0
 """Seconds of forced detection up to which the idle take part: a keepalive comes every 25."""
+KEPT_ALIVE = 35.0
+"""Seconds in which an idle client sends something: its keepalive is due every 25."""
 LOOK_AT_IDLE_EVERY = 1.0
 """Seconds; WireGuard says in whole ones when it shook hands."""
 IDLE_STOCK_LIMIT = 200.0
@@ -325,9 +327,11 @@ class Scene:
         self.close()
 
     def _stock_with_idle(self) -> None:
-        """The first round, with the idle; while they wait for their keepalive the others roam.
+        """The first round, with the idle; while they wait for a new session the others roam.
 
-        The gateway that died is back by then: to the idle it is nothing, their flows have moved.
+        The gateway that died is back by then: to the idle it is nothing, once a keepalive of each
+        has gone to the survivor. (Were it back before, some would come to it with a session that it
+        still has, as a gateway that was killed has not.)
         """
         self.steady()
         self._renew_idle()
@@ -338,6 +342,7 @@ class Scene:
         )
         made = [self._died(one, struck, None, kill=False, number=1) for one in struck.on]
         self.say(f"stock, detection the checks', round 1: {summary(made)}")
+        self._await_moved(struck)
         death.heal()
         self.attempt("stock, roaming", lambda: self.roam(1))
         self._await_idle(struck, died)
@@ -353,6 +358,15 @@ class Scene:
             return all(found.get(key, 0) >= began for key in keys)
 
         process.await_condition("the idle have sessions", served, timeout=LIVE_WITHIN, interval=0.5)
+
+    def _await_moved(self, struck: Strike) -> None:
+        def moved() -> bool:
+            there = flows.present()
+            return all(there.get(one.at) == struck.survivor for one in struck.idle)
+
+        process.await_condition(
+            "the idle have come to the survivor", moved, timeout=KEPT_ALIVE, interval=0.5
+        )
 
     def _await_idle(self, struck: Strike, died: float) -> None:
         (survivor,) = (n for n, a in self.pair.addresses.items() if a == struck.survivor)
