@@ -15,8 +15,8 @@ it. Stock, a fresh session that has keepalives only: from the death until the su
 Roaming: a client's port changes (or, for every other one, its public address too), and its flow
 goes to the other gateway while the first one lives. Failback: it comes back to the first, seconds
 after it had resumed. All this with takeover on and off (stock). A second outage is a silence of
-more than a second within 60 s after a client had resumed, as far as it was watched: the last round
-of a kind is watched for all of them, the others until the next event.
+more than a second within 60 s after a client had resumed, as far as it was watched: the last rounds
+at the checks' detection, of failback and of kills for all of them, the others until the next event.
 """
 
 from __future__ import annotations

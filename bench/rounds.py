@@ -397,7 +397,7 @@ class Scene:
             idle = forced is not None and forced <= IDLE_UP_TO
             for number in rounds:
                 self.attempt("takeover", lambda f=forced, n=number, i=idle: self.die(n, f, idle=i))
-            if forced in (None, self.options.delays[-1:]):
+            if forced is None:
                 self.watch_on()
         for number in rounds:
             self.attempt("takeover, roaming", lambda number=number: self.roam(number))
