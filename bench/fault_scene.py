@@ -197,12 +197,23 @@ class Scene:
             ground.undo(tunnels.delete, ground.stack, name)
             at = places[number % len(places)]
             self.clients.append(tunnels.create(ground.stack, self.server, name, places, at))
-        ground.await_applied()
+        for gateway in gateways:
+            self._await_admitted(gateway)
         flows = [
             Flow(one.name, one.namespace, str(ground.host), PING_EVERY) for one in self.clients
         ]
         self.traffic = exits.enter_context(Traffic(flows, ground.directory / "faults.pings"))
         self.watch = exits.enter_context(Watch())
+
+    def _await_admitted(self, gateway: str) -> None:
+        """Until it knows all clients. Not by their confirmation: a member that a former case has
+        killed is asked for it until its hook's time is up."""
+        keys = {client.identity.public_text for client in self.clients}
+
+        def admitted() -> bool:
+            return keys <= set(harm.inside(gateway, "wg", "show", "wg0", "peers").split())
+
+        await_seen(f"{gateway} admits the clients", admitted, KNOWN_WITHIN)
 
     def settle(self, name: str, exits: ExitStack) -> Fault:
         """Two healthy gateways that know each other's sessions, half of the clients on each."""

@@ -129,6 +129,41 @@ def test_sessions_begun_while_the_agent_was_away_are_known_when_it_is_back(
     assert clients.gaps(died)[-1] <= RESUMED
 
 
+@pytest.mark.long
+def test_an_agent_that_was_frozen_and_is_started_again_takes_no_client_back(
+    stage: tuple[Crowd, Second],
+) -> None:
+    """Its WireGuard has called the clients meanwhile, as it does after 15 s without a word."""
+    clients, _second = stage
+    bed, everybody = clients.bed, clients.clients
+    assert bed.agent is not None
+    bed.agent.send_signal(signal.SIGSTOP)
+    before, moved = len(handed_out(GATEWAY)), time.time()
+    clients.send(everybody, SECOND)
+    await_true("held by the second", lambda: held(bed, SECOND) == CLIENTS, timeout=5)
+    called = lambda: len(handed_out(GATEWAY)) >= before + CLIENTS  # noqa: E731
+    await_true("its WireGuard calls them", called, timeout=40)
+    bed.stop_agent(signal.SIGKILL)
+    bed.start_agent()
+    await_true("it lets them go", lambda: not keys_of(bed), timeout=15)
+    clients.await_answers(time.time() + 1)
+    assert held(bed, SECOND) == CLIENTS
+    assert clients.gaps(moved)[-1] <= RESUMED
+
+
+def handed_out(gateway: str) -> list[str]:
+    """The handshake messages that a gateway's kernel has noted."""
+    exec_ = ["ip", "netns", "exec", gateway]
+    listing = run([*exec_, "nft", "list", "set", "inet", "gatepair", "handed_out"]).stdout
+    return re.findall(r"\d+ \. 0x[0-9a-f]+ \. ", listing)
+
+
+def keys_of(bed: Bed) -> list[str]:
+    """The peers that the first gateway's WireGuard has shaken hands with and not forgotten."""
+    lines = bed.wg("show", "wg0", "latest-handshakes").splitlines()
+    return [line for line in lines if not line.endswith("\t0")]
+
+
 def test_strangers_trigger_nothing_and_replays_disturb_nobody(stage: tuple[Crowd, Second]) -> None:
     clients, second = stage
     bed, (stranger, victim, *_) = clients.bed, clients.clients

@@ -20,25 +20,32 @@ if TYPE_CHECKING:
 QUICK = [name for name, case in CASES.items() if case.quick]
 OTHERS = [name for name in CASES if name not in QUICK]
 
-_seen: dict[str, dict[str, Any]] = {}
-"""Name -> sample; one run has many cases, or each would wait for clients of its own."""
+_runs: dict[tuple[str, ...], dict[str, Any] | str] = {}
+"""Cases -> name to sample, or why there is none: one run has many cases, or each would wait for
+clients of its own."""
 
 
 def seen(lab: LabDriver, name: str, together: Iterable[str], limit: float) -> dict[str, Any]:
     """The sample of a case, from one run with others."""
-    if name not in _seen:
+    names = tuple(together)
+    if names not in _runs:
         lab.both_healthy()
         clients = lab.status()["clients"]
-        words = [word for one in together for word in ("--only", one)]
+        words = [word for one in names for word in ("--only", one)]
         command = [sys.executable, str(ROOT / "bench" / "faults.py"), "--json", *words]
+        _runs[names] = "the run has not ended"
         done = subprocess.run(  # noqa: S603
             command, capture_output=True, text=True, timeout=limit, check=False
         )
-        assert done.returncode == 0, done.stderr
         sys.stderr.write(done.stderr)
-        assert lab.status()["clients"] == clients, "none of its own is left"
-        _seen.update({one["name"]: one for one in json.loads(done.stdout)["samples"]})
-    return _seen[name]
+        if done.returncode != 0:
+            _runs[names] = done.stderr
+        else:
+            _runs[names] = {one["name"]: one for one in json.loads(done.stdout)["samples"]}
+            assert lab.status()["clients"] == clients, "none of its own is left"
+    found = _runs[names]
+    assert isinstance(found, dict), found
+    return found[name]
 
 
 @pytest.mark.timeout(420)  # the first of them is all of them
