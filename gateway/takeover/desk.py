@@ -119,8 +119,11 @@ class Desk:
         return frozenset(self._unsettled)
 
     def youngest(self) -> int:
-        """When the last of the unsettled handshake messages was sent."""
-        return max((self._standings[place].latest for place in self._unsettled), default=0)
+        """When the last of the unsettled handshake messages was sent that somebody waits for.
+
+        0: nobody does. Clients leave all the time, and WireGuard goes on calling each for a while.
+        """
+        return max((self._standings[place].awaited for place in self._unsettled), default=0)
 
     def holding(self) -> frozenset[Place]:
         """The peers whose session is here: claimed by this gateway, and its keys still live."""
@@ -167,6 +170,8 @@ class Desk:
             standing.calls |= {session.index}
             if standing.claim is not None and standing.claim.holder != self.me and self.active:
                 return [Tell(session), *self._give_up(session.place, standing)]
+        else:
+            standing.awaited = now
         standing.latest = now
         claim, kept = standing.claim, [one for one in standing.kept(self.me) if one != session]
         if claim is None or claim.holder != self.me or not kept:
@@ -206,7 +211,7 @@ class Desk:
             standing.attempt = replace(attempt, source=source, last=now, tries=tries)
         else:
             standing.attempt = Attempt(source, now, now)
-        standing.latest = now
+        standing.latest = standing.awaited = now
         self._unsettle(place, now)
         return TakeOver(place, source, again)
 

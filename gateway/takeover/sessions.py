@@ -93,6 +93,8 @@ class Standing:
     session; None when there is nothing to find out."""
     latest: int = 0
     """When we last sent a handshake message, or tried to make WireGuard send one."""
+    awaited: int = 0
+    """The same without WireGuard's own calls: when somebody was last about to shake hands."""
 
     def kept(self, me: str) -> Iterator[Session]:
         """Our sessions that WireGuard may have keys for."""

@@ -68,6 +68,9 @@ LOOK_SHARE = 0.1
 that takes long is waited for before the next look."""
 
 LOOK_AT_LEAST_EVERY = 0.1
+LOOK_AT_MOST_EVERY = 10.0
+"""Seconds between looks. Only so often while nobody waits for the outcome: somebody whom WireGuard
+still calls may be there after all, and then this is a claim, some seconds late."""
 
 AGAIN = 0.3
 """Seconds before the same part of the journal is sent to the same gateway again."""
@@ -204,7 +207,8 @@ class TakeoverWatch:
             now = self._now()
             session = Session(slot, message.index, peer, desk.me, now, where)
             self._do(desk.sent(session, now, asks=message.asks))
-            self._look_soon()
+            if desk.youngest() >= now:
+                self._look_soon()
 
     def _item(self, desk: Desk, item: Item) -> None:
         match item:
@@ -338,10 +342,9 @@ class TakeoverWatch:
             self._do(desk.confirmed(shaken, now))
             after = self._monotonic()
             waiting = max(0.0, (now - desk.youngest()) / 1000)
+            pause = min(LOOK_AT_MOST_EVERY, max(LOOK_AT_LEAST_EVERY, waiting * LOOK_SHARE))
             self._rest_until = after + (after - began) / LOOK_SHARE
-            self._look_at = max(
-                self._rest_until, after + max(LOOK_AT_LEAST_EVERY, waiting * LOOK_SHARE)
-            )
+            self._look_at = max(self._rest_until, after + pause)
         self._do(desk.undecided(now))
 
     # -------------------------------------------------------------- what follows

@@ -152,8 +152,10 @@ class Table:
             self.ears[-1].heard += packets
         self.watch.step()
 
-    def send_handshake(self, index: int, key: str = ALICE, port: int = 51820) -> None:
-        packet = udp(("10.20.0.10", port), HOME, handshake(2, index, key))
+    def send_handshake(
+        self, index: int, key: str = ALICE, port: int = 51820, *, calls: bool = False
+    ) -> None:
+        packet = udp(("10.20.0.10", port), HOME, handshake(1 if calls else 2, index, key))
         self.step(0.0, (rules.HANDSHAKES, packet))
 
     def report(self, index: int, port: int = 51820, source: tuple[str, int] = HOME) -> None:
@@ -238,6 +240,44 @@ def test_looking_becomes_rarer_the_longer_nothing_is_found(table: Table) -> None
     looks = len(table.calls)
     assert 20 <= looks <= 60
     assert set(table.calls) == {("wg", "show", "all", "latest-handshakes")}
+
+
+def test_whom_wireguard_calls_by_itself_is_hardly_looked_for(table: Table) -> None:
+    """Clients leave all the time; then it calls each of them every 5 s for 90 s."""
+    table.calls.clear()
+    for index in range(12):
+        table.send_handshake(index, calls=True)
+        for _ in range(50):
+            table.step(0.1)
+    looks = len(table.calls)
+    assert 6 <= looks <= 8, "a minute, and every 10 s"
+    table.shaken = {ALICE: int(table.wall)}
+    table.told()
+    for _ in range(100):
+        table.step(0.1)
+    assert [type(fact) for _, part in table.told() for fact in part.facts] == [Claim], "it is back"
+
+
+def test_a_client_that_shakes_hands_is_looked_for_at_once_whomever_wireguard_calls(
+    table: Table,
+) -> None:
+    table.send_handshake(1, BOB, calls=True)
+    table.step(1.0)
+    table.told()
+    table.shaken = {ALICE: int(table.wall)}
+    table.send_handshake(2)
+    table.step(0.05)
+    assert Claim in {type(fact) for _, part in table.told() for fact in part.facts}
+
+
+def test_the_renewal_of_a_session_is_not_looked_for(table: Table) -> None:
+    table.shaken = {ALICE: int(NOW)}
+    table.send_handshake(1)
+    table.step(1.0)
+    table.calls.clear()
+    table.send_handshake(2)
+    table.step(1.0)
+    assert table.calls == []
 
 
 def test_a_session_elsewhere_is_watched_in_the_kernel_and_its_packet_moves_the_peer(
