@@ -211,7 +211,7 @@ class Desk:
             standing.attempt = replace(attempt, source=source, last=now, tries=tries)
         else:
             standing.attempt = Attempt(source, now, now)
-        standing.latest = standing.awaited = now
+        standing.latest = now
         self._unsettle(place, now)
         return TakeOver(place, source, again)
 

@@ -94,7 +94,7 @@ class Standing:
     latest: int = 0
     """When we last sent a handshake message, or tried to make WireGuard send one."""
     awaited: int = 0
-    """The same without WireGuard's own calls: when somebody was last about to shake hands."""
+    """When we last sent one that is no call of WireGuard's own: somebody was about to answer."""
 
     def kept(self, me: str) -> Iterator[Session]:
         """Our sessions that WireGuard may have keys for."""
