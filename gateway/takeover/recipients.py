@@ -75,8 +75,10 @@ class Recipients:
         known = None if likely is None else self._mac1_keys.get(likely)
         if known and blake2s(covered, key=known, digest_size=_MAC1_BYTES).digest() == mac1:
             return likely
-        for name, mac1_key in self._mac1_keys.items():
+        for name, mac1_key in reversed(self._mac1_keys.items()):
             if blake2s(covered, key=mac1_key, digest_size=_MAC1_BYTES).digest() == mac1:
                 self.hint(destination, name)
+                # tried first from now on: WireGuard calls a peer that is silent again and again
+                self._mac1_keys[name] = self._mac1_keys.pop(name)
                 return name
         return None

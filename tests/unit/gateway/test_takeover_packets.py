@@ -79,20 +79,39 @@ def test_a_peer_that_is_not_admitted_any_more_is_nobody() -> None:
     assert (who.id_of(ALICE), who.id_of(BOB)) == (None, peer_id(BOB))
 
 
-def test_a_good_hint_saves_trying_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    who, tried = Recipients(), []
-    who.admit([public_key(str(number)) for number in range(1000)] + [ALICE])
-    who.hint(CLIENT, peer_id(ALICE))
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Whom a message was tried with, one entry each."""
+    found: list[Any] = []
     blake2s = recipients.blake2s
 
     def counted(*words: Any, **more: Any) -> Any:
         if "key" in more:
-            tried.append(words)
+            found.append(words)
         return blake2s(*words, **more)
 
     monkeypatch.setattr(recipients, "blake2s", counted)
+    return found
+
+
+def test_a_good_hint_saves_trying_everybody(tried: list[Any]) -> None:
+    who = Recipients()
+    who.admit([ALICE, *(public_key(str(number)) for number in range(1000))])
+    who.hint(CLIENT, peer_id(ALICE))
     assert who.find(packets.handshake(handshake(2, 1, ALICE)), CLIENT) == peer_id(ALICE)
     assert len(tried) == 1
+
+
+def test_those_who_were_found_are_tried_before_the_others(tried: list[Any]) -> None:
+    """Two at one place: each time the hint is the other one."""
+    who = Recipients()
+    who.admit([ALICE, BOB, *(public_key(str(number)) for number in range(1000))])
+    for key in (ALICE, BOB):
+        assert who.find(packets.handshake(handshake(1, 1, key)), CLIENT) == peer_id(key)
+    tried.clear()
+    for key in (ALICE, BOB) * 5:
+        assert who.find(packets.handshake(handshake(1, 1, key)), CLIENT) == peer_id(key)
+    assert len(tried) == 30, "the hint, the one before, the right one"
 
 
 def test_hints_do_not_pile_up() -> None:
