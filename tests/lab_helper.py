@@ -39,9 +39,10 @@ def beside(client: str, *command: str, log: Path) -> Generator[subprocess.Popen[
 
 
 def lost(log: Path) -> tuple[int, list[int]]:
-    """How many pings were answered, and which before the last one were not."""
+    """How many pings were answered, and which between the first and the last one were not."""
     heard = [int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", log.read_text())]
-    return len(heard), sorted(set(range(1, max(heard, default=0) + 1)) - set(heard))
+    between = range(min(heard, default=0), max(heard, default=-1) + 1)
+    return len(heard), sorted(set(between) - set(heard))
 
 
 def config_of(lab: LabDriver, client: str) -> Path:

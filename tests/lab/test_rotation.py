@@ -116,6 +116,7 @@ def test_a_rotation_loses_no_packet_with_the_helper_and_is_one_reconnect_without
         beside("helped", *with_helper(lab, "helped"), log=events),
         beside("helped", "ping", "-i", "0.1", HOST, log=pings),
     ):
+        eventually("pings are answered", lambda: lost(pings)[0] > 5, within=20)
         assert only(deploy([1, 2]))
         (one, other) = keys(lab)
         assert one == other
@@ -210,6 +211,7 @@ def test_two_rotations_in_a_row_use_each_slot_again_and_lose_nothing(
         beside("twice", *with_helper(lab, "twice"), log=events),
         beside("twice", "ping", "-i", "0.1", HOST, log=pings),
     ):
+        eventually("pings are answered", lambda: lost(pings)[0] > 5, within=20)
         for old, new in ((1, 2), (2, 3)):
             step(old, new)
             eventually(
