@@ -7,9 +7,10 @@ add_to_usable: from the start of `scripts/peers add --public-key` until the priv
 ping of a client with that key, where both gateways have answered a handshake with it before (so
 the slower one counts); the client is told its address when the command has ended.
 Memory and processor: the agent's process and its children, over a minute in which nobody changes
-anything. Reads: the calls of that minute, taken off the wire, without those of a full reading; and
-those of two full readings (each agent is restarted twice), spread over the interval at which it
-makes them; priced by the sizes of the items that are really there (bench/reads.py).
+anything; and over one after all the clients that were added have left without a word. Reads: the
+calls of such a minute, taken off the wire, without those of a full reading; and those of two full
+readings (each agent is restarted for it), spread over the interval at which it makes them; priced
+by the sizes of the items that are really there (bench/reads.py).
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def parse_usage(text: str, ticks: int) -> Usage:
     return Usage(own / ticks, children / ticks, rss, peak)
 
 
-def idleness(ground: Ground, seconds: int) -> list[dict[str, Any]]:
+def idleness(ground: Ground, kind: str, seconds: int) -> list[dict[str, Any]]:
     """Every gateway over a quiet time, between two full readings."""
     gateways = ground.gateways()
     with Tap() as tap:
@@ -250,7 +251,7 @@ def idleness(ground: Ground, seconds: int) -> list[dict[str, Any]]:
             raise NotMeasured(f"{name} was not seen to read in full")
         samples.append(
             {
-                "kind": "idle",
+                "kind": kind,
                 "gateway": name,
                 "seconds": ended - began,
                 "rss_mb": after[name].rss,
@@ -326,9 +327,10 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
         ground.undo(filling.empty, ground.stack, filled)
         say(f"applied after {ground.await_applied(head):.1f} s")
         samples = boots(ground, options.boots)
+        samples += idleness(ground, "idle", options.idle)
         samples += adds(ground, exits, options.adds)
-        exits.close()  # ends the traffic: what follows is idle
-        samples += idleness(ground, options.idle)
+        exits.close()  # ends the traffic: its clients are gone, and WireGuard goes on calling them
+        samples += idleness(ground, "left", options.idle)
         conditions |= {
             "peers": len(ground.stack.registry.peers()[0]),
             "boots": options.boots,
@@ -346,7 +348,7 @@ def figures_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The figures: of each the worst that was seen. Pure."""
     kinds = {
         kind: [sample for sample in samples if sample["kind"] == kind]
-        for kind in ("boot", "add", "idle")
+        for kind in ("boot", "add", "idle", "left")
     }
 
     def worst(kind: str, what: str) -> float:
@@ -360,6 +362,7 @@ def figures_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         "agent_rss_mb": worst("idle", "rss_mb"),
         "agent_rss_peak_mb": worst("idle", "rss_peak_mb"),
         "agent_idle_cpu_percent": worst("idle", "cpu_percent"),
+        "agent_clients_left_cpu_percent": worst("left", "cpu_percent"),
         "idle_read_units_per_second": worst("idle", "read_units_per_second"),
     }
 

@@ -71,6 +71,7 @@ def test_scale_says_the_worst_that_was_seen() -> None:
         *({"kind": "add", "seconds": n, "command": n / 2} for n in (1, 2, 3)),
         {**idle, "rss_mb": 70, "cpu_percent": 0.5, "read_units_per_second": 3},
         {**idle, "rss_mb": 80, "cpu_percent": 0.4, "read_units_per_second": 2},
+        {**idle, "kind": "left", "rss_mb": 99, "cpu_percent": 1.5, "read_units_per_second": 9},
     ]
     figures = scale.figures_of(samples)
     wanted = {
@@ -78,6 +79,7 @@ def test_scale_says_the_worst_that_was_seen() -> None:
         "add_to_usable": 3,
         "agent_rss_mb": 80,
         "agent_idle_cpu_percent": 0.5,
+        "agent_clients_left_cpu_percent": 1.5,
         "idle_read_units_per_second": 3,
     }
     assert {name: figures[name] for name in wanted} == wanted
