@@ -159,7 +159,6 @@ def agent_crashed(fault: Fault) -> None:
     "agent restarted under load",
     "both agents in turn, while each gateway carries a download of 50 Mbit/s",
     NOTHING,
-    quick=True,
 )
 def agent_restarted(fault: Fault) -> None:
     """As after an update of the agent by hand."""
