@@ -22,7 +22,7 @@ check: ## format, lint, types: seconds
 	@.venv/bin/ruff check .
 	@.venv/bin/ty check .
 
-test: install check ## every tier, the lab's end-to-end tests included: about 25 minutes
+test: install check ## every tier, the lab's end-to-end tests included: about 35 minutes
 	@$(python) -m pytest -m "not long and not live and not kernel"
 
 test-all: install check ## `make test` and what takes longer, mutants included: hours
