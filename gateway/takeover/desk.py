@@ -125,6 +125,15 @@ class Desk:
         """
         return max((self._standings[place].awaited for place in self._unsettled), default=0)
 
+    def awaits(self, place: Place) -> bool:
+        """Whether somebody waits for what comes of the last handshake message there."""
+        standing = self._standings.get(place)
+        return (
+            standing is not None
+            and place in self._unsettled
+            and standing.awaited == standing.latest
+        )
+
     def holding(self) -> frozenset[Place]:
         """The peers whose session is here: claimed by this gateway, and its keys still live."""
         return frozenset(

@@ -207,7 +207,7 @@ class TakeoverWatch:
             now = self._now()
             session = Session(slot, message.index, peer, desk.me, now, where)
             self._do(desk.sent(session, now, asks=message.asks))
-            if desk.youngest() >= now:
+            if desk.awaits(session.place):
                 self._look_soon()
 
     def _item(self, desk: Desk, item: Item) -> None:
