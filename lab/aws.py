@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from effects import Refusal
-from lab import paths
+from registry import local_cloud
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
@@ -18,17 +16,9 @@ CREDENTIALS = "testing"
 """moto takes any; this one says what it is."""
 
 
-def endpoint() -> str:
-    """The cloud's address in the root namespace. Raises `Refusal` when the lab is not up."""
-    try:
-        return str(json.loads(paths.cloud().read_text())["endpoint"])
-    except (OSError, ValueError, KeyError) as err:
-        raise Refusal("the lab", "its cloud does not run", "run `make up`") from err
-
-
 def client(service: str) -> Any:
     """A client of `service`, made once per process and endpoint."""
-    return _client(service, endpoint())
+    return _client(service, local_cloud.endpoint())
 
 
 @cache

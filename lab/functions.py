@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError
 
 from effects import Refusal
 from lab import aws, paths, process
+from registry import local_cloud
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +97,7 @@ class Function:
             "AWS_ACCESS_KEY_ID": given["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
             "AWS_SESSION_TOKEN": given["SessionToken"],
-            "AWS_ENDPOINT_URL": aws.endpoint(),
+            "AWS_ENDPOINT_URL": local_cloud.endpoint(),
             "LANG": "C.UTF-8",
             "TZ": ":UTC",
         }

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-ROOT_VARIABLE = "GATEPAIR_LAB"
+from registry import local_cloud
+
+ROOT_VARIABLE = local_cloud.DIRECTORY_VARIABLE
 """Environment variable that puts the lab elsewhere; the tests of the lab's own code use it."""
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -17,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 def root() -> Path:
     """The lab's directory, root-owned."""
-    return Path(os.environ.get(ROOT_VARIABLE, "/var/lib/gatepair-lab"))
+    return local_cloud.directory()
 
 
 def lock() -> Path:
@@ -51,8 +52,8 @@ def state() -> Path:
 
 
 def cloud() -> Path:
-    """`{"endpoint": "http://127.0.0.1:PORT", "port": PORT}`, there once the cloud answers."""
-    return run() / "cloud.json"
+    """Where the cloud says how it is reached; also read by the commands on the stack `lab`."""
+    return local_cloud.address()
 
 
 def api() -> Path:

@@ -11,7 +11,6 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -19,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Refusal
-from registry import validation
+from registry import local_cloud, validation
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 LAB = "lab"
 """The stack that stands in the local cloud."""
-
-LAB_ADDRESS = Path("/var/lib/gatepair-lab/run/cloud.json")
-"""Written while the local cloud runs: {"endpoint": "http://127.0.0.1:PORT"}."""
 
 LAB_REGION = "eu-west-1"
 LAB_CREDENTIAL = "testing"
@@ -158,7 +154,7 @@ def session(stack: str) -> Cloud:
     if stack == LAB:
         aws.set_config_variable("region", LAB_REGION)
         aws.set_credentials(LAB_CREDENTIAL, LAB_CREDENTIAL)
-        return Cloud(aws, _lab_endpoint())
+        return Cloud(aws, local_cloud.endpoint())
     if region := os.environ.get("AWS_REGION"):
         aws.set_config_variable("region", region)  # as every other AWS tool; botocore does not
     if not aws.get_config_variable("region"):
@@ -213,10 +209,3 @@ def explained() -> Generator[None]:
         raise AwsFailed(f"AWS: {err}{cure}") from err
     except BotoCoreError as err:
         raise AwsFailed(f"AWS: {err}") from err
-
-
-def _lab_endpoint() -> str:
-    try:
-        return json.loads(LAB_ADDRESS.read_text())["endpoint"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise Refusal("stack lab", "the lab is not up", "start it with `make up`") from err

@@ -137,4 +137,6 @@ def test_a_lab_that_is_not_up_is_refused_with_the_cure(
 ) -> None:
     monkeypatch.setenv(paths.ROOT_VARIABLE, str(tmp_path))
     assert deploy.main([]) == 2
-    assert capsys.readouterr().err == "deploy: the lab: its cloud does not run; run `make up`\n"
+    assert (
+        capsys.readouterr().err == "deploy: stack lab: the lab is not up; start it with `make up`\n"
+    )

@@ -248,7 +248,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Lab]:
     with mock_aws():
         made = Lab(tmp_path)
         monkeypatch.setattr(lab_aws, "client", made.client)
-        monkeypatch.setattr(lab_aws, "endpoint", lambda: "http://127.0.0.1:9")
+        monkeypatch.setattr(functions.local_cloud, "endpoint", lambda: "http://127.0.0.1:9")
         yield made
 
 

@@ -76,6 +76,13 @@ def test_missing_credentials_are_said_before_any_request(monkeypatch: pytest.Mon
         environment.session("dev")
 
 
+def lab_address(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a lab in `directory` writes how it is reached."""
+    monkeypatch.setenv("GATEPAIR_LAB", str(directory))
+    (directory / "run").mkdir()
+    return directory / "run" / "cloud.json"
+
+
 def test_the_lab_is_reached_where_it_says_with_credentials_of_no_worth(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -83,8 +90,7 @@ def test_the_lab_is_reached_where_it_says_with_credentials_of_no_worth(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "real")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    address = tmp_path / "cloud.json"
-    monkeypatch.setattr(environment, "LAB_ADDRESS", address)
+    address = lab_address(tmp_path, monkeypatch)
     address.write_text('{"endpoint": "http://127.0.0.1:4599"}')
     cloud = environment.session("lab")
     client: Any = cloud.client("dynamodb")
@@ -98,8 +104,7 @@ def test_the_lab_is_reached_where_it_says_with_credentials_of_no_worth(
 def test_a_lab_that_is_not_up_is_said_with_the_cure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
 ) -> None:
-    address = tmp_path / "cloud.json"
-    monkeypatch.setattr(environment, "LAB_ADDRESS", address)
+    address = lab_address(tmp_path, monkeypatch)
     if content is not None:
         address.write_text(content)
     with pytest.raises(Refusal, match="the lab is not up; start it with `make up`"):

@@ -18,7 +18,7 @@ from fake_registry import CONTROL, PARAMETER, SERVER_KEY, TABLE, Fake, key_of
 
 from client import config, keys
 from commands.peers import main
-from registry import environment, transactions
+from registry import transactions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,7 +226,7 @@ def test_wrong_input_is_refused_with_the_cure_and_nothing_is_written(  # noqa: P
     said: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(environment, "LAB_ADDRESS", tmp_path / "no-lab.json")
+    monkeypatch.setenv("GATEPAIR_LAB", str(tmp_path / "no-lab"))
     (tmp_path / "there.conf").write_text("mine")
     fake.add("taken", 1)
     before = fake.items()
