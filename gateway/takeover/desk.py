@@ -38,6 +38,10 @@ CLOCK_GRAIN = 50
 """Milliseconds by which WireGuard's note of a handshake may be early: kernels keep a coarse clock
 for it."""
 
+AT_ONCE = 1_000
+"""Milliseconds within which two sessions may be put in the wrong order: the gateways' clocks may
+differ so much, and one shook hands before it had heard of the other."""
+
 
 # ------------------------------------------------------------------ what is to be done
 
@@ -173,6 +177,9 @@ class Desk:
         do for a minute and a half once a peer has fallen silent: the client has gone, or this
         machine or its network was away. If the client is known to be elsewhere, it ends here.
         """
+        if not session.order:
+            # Fixed now: what is heard until the handshake is completed is no reason to put it later
+            session = replace(session, order=max(session.began, self._beyond(session.place)))
         standing = self._enter(session)
         standing.lost -= {session.index}
         if asks and standing.attempt is None:
@@ -227,7 +234,7 @@ class Desk:
     def _superseded(self, session: Session, standing: Standing) -> bool:
         """Whether the peer has been elsewhere since: then the packet is late, or a replay."""
         claim = standing.claim
-        if claim is None or claim.order <= session.began:
+        if claim is None or claim.order <= session.order + AT_ONCE:
             return False
         if claim.holder == self.me:
             return any(standing.kept(self.me))
@@ -245,10 +252,12 @@ class Desk:
             done, first = handshakes.get(place, 0), standing.unsettled
             if not done or first is None or done < (first - CLOCK_GRAIN) // 1000:
                 continue
-            began = max(_completed(standing.kept(self.me), done), default=first)
-            if self._gone_since(standing, began):
+            order = max(_completed(standing.kept(self.me), done), default=None)
+            if order is None:
                 continue
-            claim = Claim(place, self.me, max(began, self._beyond(standing)))
+            claim, before = Claim(place, self.me, order), standing.claim
+            if before is not None and before.holder != self.me and not claim.outranks(before):
+                continue
             self.counts[TAKEOVERS] += standing.attempt is not None
             self._claimed(standing, claim, now)
             standing.attempt = None
@@ -256,16 +265,10 @@ class Desk:
             deeds.append(Tell(claim))
         return deeds
 
-    def _gone_since(self, standing: Standing, began: int) -> bool:
-        """Whether the peer went elsewhere after a handshake of that time: by the claim's order, and
-        by when it was heard of, which does not ask whose clock is right."""
-        claim = standing.claim
-        elsewhere = claim is not None and claim.holder != self.me
-        return elsewhere and began < min(claim.order, standing.claimed_at)
-
-    def _beyond(self, standing: Standing) -> int:
+    def _beyond(self, place: Place) -> int:
         """The lowest order that comes after all that others have told of this peer."""
-        known = [one.began for one in standing.sessions.values() if one.holder != self.me]
+        standing = self._standings.get(place, Standing())
+        known = [one.order for one in standing.sessions.values() if one.holder != self.me]
         if standing.claim is not None:
             known.append(standing.claim.order)
         return max(known, default=-1) + 1
@@ -290,11 +293,14 @@ class Desk:
         if claim.holder == self.me or not claim.outranks(standing.claim):
             return []
         self._claimed(standing, claim, now)
-        heard = (one for one in standing.kept(self.me) if one.index not in standing.calls)
-        newest = max((session.began for session in heard), default=0)
-        if newest > claim.order:
+        later = [
+            one.began
+            for one in standing.kept(self.me)
+            if one.index not in standing.calls and one.order > claim.order
+        ]
+        if later:
             # we have shaken hands since, or are about to: if so, that is a claim, too
-            self._unsettle(claim.place, newest)
+            self._unsettle(claim.place, max(later))
             return []
         return self._give_up(claim.place, standing)
 
@@ -321,6 +327,8 @@ class Desk:
             return []
         gone = [session for session in standing.kept(self.me) if session.began < at]
         standing.lost |= {session.index for session in gone}
+        if standing.attempt is None and not any(standing.kept(self.me)):
+            standing.latest = 0  # nothing is under way any more that a takeover would disturb
         self.version += 1
         return [deed for session in gone for deed in _watch(session, at)]
 
@@ -424,11 +432,11 @@ def _watch(session: Session, now: int) -> Iterator[Watch]:
 
 
 def _completed(sessions: Iterable[Session], done: int) -> Iterator[int]:
-    """When those sessions began that a handshake completed at `done` (seconds) can be of.
+    """The order of those sessions that a handshake completed at `done` (seconds) can be of.
 
     A later one was not completed: nobody may have been there to answer it.
     """
-    return (one.began for one in sessions if (one.began - CLOCK_GRAIN) // 1000 <= done)
+    return (one.order for one in sessions if (one.began - CLOCK_GRAIN) // 1000 <= done)
 
 
 def _may_try(standing: Standing, source: Endpoint, now: int) -> bool:

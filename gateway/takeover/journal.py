@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Fact = Session | Claim
 
-PART = 28
+PART = 23
 """Facts in one part: with a datagram's other contents below 1,200 bytes."""
 
 

@@ -40,6 +40,10 @@ class Session:
     """When the gateway sent its handshake message."""
     endpoint: Endpoint | None = None
     """Where that message went."""
+    order: int = 0
+    """Rises with every session of a peer: the time that message was sent, but always more than
+    anything its gateway had heard of that peer by then. So it follows what caused what, whatever
+    the clocks say."""
 
     @property
     def place(self) -> Place:
@@ -54,8 +58,7 @@ class Claim:
     place: Place
     holder: str
     order: int
-    """Rises with every claim of a peer: the time of the handshake, but always more than anything
-    its gateway had heard of that peer. So it follows what caused what, whatever the clocks say."""
+    """The session's."""
 
     def outranks(self, other: Claim | None) -> bool:
         """Whether it is the later one; of two that knew nothing of each other, every gateway

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 _SESSION, _CLAIM = 1, 2
 _HEAD = struct.Struct(f"!BB{PEER_ID_BYTES}sQ")
 """Kind, slot, peer, and the time it began or the claim's order."""
-_REST = struct.Struct("!I4sH")
-"""Of a session: its index, and where its handshake message went (zeros: not an IPv4 address)."""
+_REST = struct.Struct("!I4sHQ")
+"""Of a session: its index, where its handshake message went (zeros: not an IPv4 address), and its
+order."""
 
 
 def pack_part(part: Part) -> bytes:
@@ -68,7 +69,7 @@ def _pack(fact: Fact) -> bytes:
     if where is None or not isinstance(where.address, IPv4Address):
         where = Endpoint(IPv4Address(0), 0)
     return _HEAD.pack(_SESSION, fact.slot, fact.peer, fact.began) + _REST.pack(
-        fact.index, where.address.packed, where.port
+        fact.index, where.address.packed, where.port, fact.order
     )
 
 
@@ -86,6 +87,6 @@ def _read(reader: wire.Reader, holder: str) -> Fact:
         return Claim(Place(slot, PeerId(peer)), holder, number)
     if kind != _SESSION:
         raise ValueError(f"kind of fact {kind}")
-    index, address, port = _REST.unpack(reader.take(_REST.size))
+    index, address, port, order = _REST.unpack(reader.take(_REST.size))
     endpoint = Endpoint(IPv4Address(address), port) if port else None
-    return Session(slot, index, PeerId(peer), holder, number, endpoint)
+    return Session(slot, index, PeerId(peer), holder, number, endpoint, order)

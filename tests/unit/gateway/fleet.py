@@ -141,6 +141,11 @@ class Fleet:
         client.source = Endpoint(client.source.address, client.source.port + 1)
         client.at = gateway
 
+    def dial(self, client: Client, gateway: str) -> None:
+        """The client begins anew: it shakes hands with another gateway by itself."""
+        client.at = gateway
+        self._initiate(client)
+
     def kill(self, name: str) -> None:
         self.gateways[name].alive = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -18,7 +19,12 @@ HOME, HOTEL = (Endpoint(IPv4Address(f"198.51.100.{last}"), 40000) for last in (1
 
 
 def session(index: int, holder: str = "i-2", began: int = NOW, slot: int = 0) -> Session:
-    return Session(slot, index, ALICE, holder, began, HOME)
+    return Session(slot, index, ALICE, holder, began, HOME, order=began)
+
+
+def ours(index: int, began: int = NOW) -> Session:
+    """As the watch hands it over: the table puts it in order."""
+    return replace(session(index, "i-1", began), order=0)
 
 
 def claim(holder: str, order: int) -> Claim:
@@ -174,8 +180,32 @@ def test_a_claim_comes_after_all_that_was_known_whatever_the_clocks_say() -> Non
     desk = Desk("i-1")
     desk.heard_session(session(7, "i-2", NOW + 40), NOW)
     desk.heard_claim(claim("i-2", NOW + 45), NOW)
-    desk.sent(session(3, "i-1"), NOW)
+    (told,) = desk.sent(ours(3), NOW)
+    assert told == Tell(replace(ours(3), order=NOW + 46))
     assert desk.confirmed({PLACE: NOW // 1000}, NOW) == [Tell(claim("i-1", NOW + 46))]
+
+
+def test_what_is_heard_after_our_handshake_comes_after_our_claim() -> None:
+    """The client has gone on to another gateway before we see that it completed ours."""
+    desk = Desk("i-1")
+    desk.sent(ours(3), NOW)
+    desk.heard_session(session(7, "i-2", NOW + 40), NOW + 45)
+    assert desk.confirmed({PLACE: NOW // 1000}, NOW + 90) == [Tell(claim("i-1", NOW))]
+    assert desk.heard_claim(claim("i-2", NOW + 40), NOW + 95) == [Relinquish(PLACE)]
+
+
+def test_the_other_one_does_not_give_up_for_a_claim_of_a_handshake_before() -> None:
+    desk = Desk("i-2")
+    desk.heard_session(session(3, "i-1"), NOW + 5)
+    desk.sent(session(7, "i-2", NOW + 40), NOW + 40)
+    assert desk.heard_claim(claim("i-1", NOW), NOW + 95) == []
+    assert desk.confirmed({PLACE: NOW // 1000}, NOW + 100) == [Tell(claim("i-2", NOW + 40))]
+
+
+def test_a_session_that_was_returned_keeps_its_order() -> None:
+    desk = Desk("i-1")
+    before = replace(session(3, "i-1", NOW - 60_000), order=NOW - 50_000)
+    assert desk.sent(before, NOW) == [Tell(before)]
 
 
 def test_an_owner_that_renews_its_session_does_not_claim_again() -> None:
@@ -275,7 +305,7 @@ def test_a_handshake_after_a_claim_was_heard_counts_whatever_the_clocks_say() ->
     desk = owner()
     desk.heard_claim(claim("i-2", NOW + 9_000), NOW + 1_000)  # by a clock that is ahead
     desk.forgotten(PLACE, NOW + 1_001)
-    desk.sent(session(8, "i-1", NOW + 3_000), NOW + 3_000)
+    desk.sent(ours(8, NOW + 3_000), NOW + 3_000)
     (told,) = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3_100)
     assert told == Tell(claim("i-1", NOW + 9_001))
 
@@ -309,6 +339,29 @@ def test_a_packet_of_before_a_claim_is_a_replay() -> None:
     assert third.reported(0, 5, HOTEL, NOW + 5000) == []
     third.heard_session(session(6, began=NOW + 1), NOW + 1)
     assert third.reported(0, 6, HOTEL, NOW + 5000)
+
+
+def test_of_two_handshakes_at_once_a_packet_says_which_was_the_later_one() -> None:
+    """Clocks differ, and a gateway may shake hands before it hears of the other's."""
+    desk = Desk("i-1")
+    desk.sent(ours(3), NOW)
+    assert desk.heard_claim(claim("i-2", NOW + 1_000), NOW) == [Relinquish(PLACE)]
+    desk.forgotten(PLACE, NOW + 20)
+    assert desk.reported(0, 3, HOME, NOW + 30) == [TakeOver(PLACE, HOME, again=True)]
+    desk.heard_claim(claim("i-2", NOW + 1_001), NOW + 40)
+    assert desk.reported(0, 3, HOME, NOW + 10_000) == []
+    assert desk.counts["stale"] == 1
+
+
+def test_the_reset_of_a_takeover_is_no_turn_for_a_stranger() -> None:
+    desk = owner()
+    desk.heard_claim(claim("i-2", NOW + 1), NOW + 1)
+    desk.forgotten(PLACE, NOW + 1)
+    desk.heard_session(session(8, "i-2", NOW + 1), NOW + 2)
+    assert desk.reported(0, 8, HOME, NOW + 2_000) == [TakeOver(PLACE, HOME, again=True)]
+    desk.forgotten(PLACE, NOW + 2_010)
+    assert desk.reported(0, 8, HOTEL, NOW + 2_020) == []
+    assert desk.counts["limited"] == 1
 
 
 def test_a_dead_session_is_not_taken_over() -> None:

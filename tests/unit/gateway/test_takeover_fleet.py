@@ -41,6 +41,26 @@ def test_moves_faster_than_gossip_and_gossip_that_gets_lost_end_well(seed: int) 
     assert fleet.disagreements() == []
 
 
+@pytest.mark.parametrize("between", [20, 50, 100, 200, 1_000])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_client_that_dials_one_gateway_after_another_stays_with_the_last(
+    seed: int, between: int
+) -> None:
+    """The one that it has left may learn that its handshake was completed after it has heard of the
+    next one's."""
+    fleet = Fleet(3, 6, seed)
+    fleet.run(3_000)
+    began = fleet.now
+    for _ in range(3):
+        for client in fleet.clients:
+            for gateway in fleet.random.sample(list(fleet.gateways), 3):
+                fleet.dial(client, gateway)
+                fleet.run(between)
+        fleet.run(5_000)
+        assert fleet.disagreements() == []
+    assert fleet.silence(began) <= 500
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_when_a_gateway_dies_its_clients_go_on_on_the_others(seed: int) -> None:
     fleet = Fleet(3, 9, seed, loss=0.1, delay=50)

@@ -212,7 +212,7 @@ def test_a_handshake_of_ours_is_told_at_once_and_claimed_when_it_is_completed(
     ((kind, part),) = table.told()
     (session,) = part.facts
     assert kind == Kind.SESSIONS
-    assert session == Session(0, 7, peer_id(ALICE), "i-1", ms(NOW), HOME_ENDPOINT)
+    assert session == Session(0, 7, peer_id(ALICE), "i-1", ms(NOW), HOME_ENDPOINT, ms(NOW))
     table.step(0.05)
     assert table.told() == []
     table.shaken = {ALICE: int(NOW)}
@@ -436,10 +436,11 @@ def test_after_a_restart_sessions_are_known_by_where_they_went() -> None:
     table.shaken = {ALICE: int(NOW) - 29, BOB: int(NOW) - 20}
     table.step()
     ((_, part),) = table.told()
-    assert part.facts == (Session(0, 7, peer_id(ALICE), "i-1", ms(NOW) - 30_000, HOME_ENDPOINT),)
+    began = ms(NOW) - 30_000
+    assert part.facts == (Session(0, 7, peer_id(ALICE), "i-1", began, HOME_ENDPOINT, began),)
     table.step(0.2)
     ((_, part),) = table.told()
-    assert part.facts == (Claim(Place(0, peer_id(ALICE)), "i-1", ms(NOW) - 30_000),)
+    assert part.facts == (Claim(Place(0, peer_id(ALICE)), "i-1", began),)
 
 
 def test_who_cannot_be_told_apart_after_a_restart_is_known_by_what_others_return() -> None:
