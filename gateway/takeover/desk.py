@@ -250,7 +250,7 @@ class Desk:
         for place in list(self._unsettled):
             standing = self._standings[place]
             done, first = handshakes.get(place, 0), standing.unsettled
-            if not done or first is None or done < (first - CLOCK_GRAIN) // 1000:
+            if first is None or done < (first - CLOCK_GRAIN) // 1000:
                 continue
             order = max(_completed(standing.kept(self.me), done), default=None)
             if order is None:

@@ -310,6 +310,18 @@ def test_a_handshake_after_a_claim_was_heard_counts_whatever_the_clocks_say() ->
     assert told == Tell(claim("i-1", NOW + 9_001))
 
 
+def test_a_handshake_of_before_is_no_answer_to_a_takeover() -> None:
+    """Until the old keys are gone WireGuard goes on telling of them."""
+    desk = owner()
+    desk.heard_session(session(8, "i-2", NOW + 3_000), NOW + 3_000)
+    assert desk.reported(0, 8, HOTEL, NOW + 5_000)
+    assert desk.confirmed(COMPLETED, NOW + 5_010) == []
+    desk.sent(ours(9, NOW + 5_020), NOW + 5_020)
+    (told,) = desk.confirmed({PLACE: NOW // 1000 + 5}, NOW + 5_100)
+    assert told == Tell(claim("i-1", NOW + 5_020))
+    assert desk.counts["takeovers"] == 1
+
+
 def test_a_session_that_is_renewed_by_our_own_timers_is_held_on() -> None:
     desk = owner()
     desk.sent(session(8, "i-1", NOW + 120_000), NOW + 120_000, asks=True)
