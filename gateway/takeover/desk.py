@@ -227,7 +227,7 @@ class Desk:
             standing.attempt = replace(attempt, source=source, last=now, tries=tries)
         else:
             standing.attempt = Attempt(source, now, now)
-        standing.latest = now
+        standing.latest = standing.awaited = now
         self._unsettle(place, now)
         return TakeOver(place, source, again)
 
@@ -328,7 +328,7 @@ class Desk:
         gone = [session for session in standing.kept(self.me) if session.began < at]
         standing.lost |= {session.index for session in gone}
         if standing.attempt is None and not any(standing.kept(self.me)):
-            standing.latest = 0  # nothing is under way any more that a takeover would disturb
+            standing.awaited = 0  # nothing is under way any more that a takeover would disturb
         self.version += 1
         return [deed for session in gone for deed in _watch(session, at)]
 
@@ -442,5 +442,5 @@ def _completed(sessions: Iterable[Session], done: int) -> Iterator[int]:
 def _may_try(standing: Standing, source: Endpoint, now: int) -> bool:
     attempt = standing.attempt
     if attempt is None or attempt.source.address != source.address:
-        return now - standing.latest >= ELSEWHERE
+        return now - standing.awaited >= ELSEWHERE
     return now - attempt.last >= RETRY[min(attempt.tries, len(RETRY)) - 1]

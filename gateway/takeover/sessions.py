@@ -97,7 +97,7 @@ class Standing:
     latest: int = 0
     """When we last sent a handshake message, or tried to make WireGuard send one."""
     awaited: int = 0
-    """When we last sent one that is no call of WireGuard's own: somebody was about to answer."""
+    """The same, but for calls of WireGuard's own: somebody was about to answer."""
 
     def kept(self, me: str) -> Iterator[Session]:
         """Our sessions that WireGuard may have keys for."""

@@ -135,6 +135,16 @@ def test_a_handshake_that_the_client_began_is_not_interrupted() -> None:
     assert desk.counts["limited"] == 1
 
 
+def test_a_call_of_wireguards_own_keeps_no_client_waiting() -> None:
+    """A gateway that had no takeover for a while may call a client of before every 5 s."""
+    desk = owner()
+    desk.heard_session(session(8, "i-2", NOW + 3_000), NOW + 3_000)
+    desk.sent(session(9, "i-1", NOW + 20_000), NOW + 20_000, asks=True)
+    assert desk.reported(0, 8, HOTEL, NOW + 20_100) == [TakeOver(PLACE, HOTEL, again=True)]
+    assert desk.reported(0, 8, HOME, NOW + 21_099) == [], "the stranger's turn"
+    assert desk.reported(0, 8, HOME, NOW + 21_100)
+
+
 def test_keys_that_may_still_be_there_are_forgotten_first() -> None:
     desk = beside()
     desk.sent(session(3, "i-1", NOW - 100_000), NOW - 100_000)
