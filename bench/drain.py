@@ -29,6 +29,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench import tunnels
+from bench.answers import await_takeover, shaken
 from bench.command import NotMeasured, count, parser, positive, run
 from bench.crowd import COUNT, PING_EVERY, SETTLE, Crowd, felt
 from bench.ground import Ground, load, operators_command, standing, surroundings
@@ -36,8 +37,7 @@ from bench.report import ENOUGH_FOR_P99, Report, percentile
 from bench.stack_file import StackFile
 from commands import draining
 from effects import Failed
-from effects import run as run_program
-from lab import machine, process, rolling
+from lab import process, rolling
 from registry.situation import look
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ STOCK = 1
 VOID_ROUNDS = 2
 
 OTHER_TYPE = "t4g.medium"
-METRICS_PORT = 9586
 
 DRAIN_LIMIT = 240.0
 """Seconds; the command's own."""
@@ -86,7 +85,7 @@ class Scene:
 
     def holders(self) -> dict[str, str]:
         """Client -> the gateway that it last shook hands with."""
-        shook = {gateway: handshakes(_wg(gateway)) for gateway in self.gateways()}
+        shook = {gateway: shaken(gateway) for gateway in self.gateways()}
         return {
             name: max(
                 shook, key=lambda one, key=client.identity.public_text: shook[one].get(key, 0)
@@ -136,24 +135,6 @@ class Scene:
             f"{sum(one['lost'] for one in samples)} pings lost"
         )
         return samples
-
-
-def handshakes(text: str) -> dict[str, int]:
-    """Public key -> epoch second of its latest handshake, by `wg show all latest-handshakes`. Pure.
-
-    During a rotation a peer is on both interfaces.
-    """
-    found: dict[str, int] = {}
-    for line in text.splitlines():
-        _, key, at = line.split("\t")
-        found[key] = max(found.get(key, 0), int(at))
-    return found
-
-
-def _wg(gateway: str) -> str:
-    return run_program(
-        machine.command_in(gateway, ["wg", "show", "all", "latest-handshakes"])
-    ).stdout
 
 
 # ------------------------------------------------------------------ what is done to gateways
@@ -221,30 +202,11 @@ def stock(scene: Scene, wanted: int) -> list[dict[str, Any]]:
     samples: list[dict[str, Any]] = []
     if wanted:
         scene.file.deploy({**scene.values, "takeover": False})
-        await_takeover(scene, working=False)
+        await_takeover(scene.gateways(), working=False, within=APPLIED_WITHIN)
         samples += rounds(scene, wanted, partial(drain, scene, "stock"))
         scene.file.deploy(scene.values)
-        await_takeover(scene, working=True)
+        await_takeover(scene.gateways(), working=True, within=APPLIED_WITHIN)
     return samples
-
-
-def await_takeover(scene: Scene, *, working: bool) -> None:
-    """Return once every gateway says whether it takes sessions over."""
-
-    def so() -> bool:
-        return all(_takes_over(gateway) == working for gateway in scene.gateways())
-
-    what = f"takeover is {'on' if working else 'off'}"
-    process.await_condition(what, so, timeout=APPLIED_WITHIN, interval=0.5)
-
-
-def _takes_over(gateway: str) -> bool:
-    code = (
-        "import urllib.request as r; "
-        f"print(r.urlopen('http://127.0.0.1:{METRICS_PORT}/metrics', timeout=5).read().decode())"
-    )
-    metrics = run_program(machine.command_in(gateway, ["python3", "-c", code])).stdout
-    return "gatepair_takeover_working 1.0" in metrics.splitlines()
 
 
 def most(held: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import harm, outcomes, stranger, tunnels
+from bench import answers, harm, outcomes, stranger, tunnels
 from bench.command import NotMeasured
 from bench.fault_scene import LET_GO_WITHIN, await_seen, journal
 from bench.ground import operators_command
@@ -124,7 +124,7 @@ def _sessions_stay(fault: Fault) -> Generator[None]:
     def shaken() -> list[int]:
         words = ["wg", "show", "all", "latest-handshakes"]
         listed = [client.tunnel.run(words).stdout for client in fault.scene.clients]
-        return [max(int(line.split()[2]) for line in one.splitlines()) for one in listed]
+        return [max(answers.handshakes(one).values()) for one in listed]
 
     before = shaken()
     yield
@@ -170,7 +170,7 @@ def agent_restarted(fault: Fault) -> None:
         time.sleep(1)
         fault.begins()
         for gateway in fault.addresses:
-            harm.inside(gateway, "systemctl", "restart", harm.AGENT)
+            answers.inside(gateway, "systemctl", "restart", harm.AGENT)
             time.sleep(2)
         before = one[0], other[0]
         time.sleep(CHECKED_TWICE - 4)
@@ -338,7 +338,7 @@ def aws_gone(fault: Fault) -> None:
 
     def heard() -> bool:
         age = "gatepair_control_plane_age_seconds"
-        return all(harm.metrics(gateway)[age] < HEARD_AGAIN for gateway in fault.addresses)
+        return all(answers.metrics(gateway)[age] < HEARD_AGAIN for gateway in fault.addresses)
 
     fault.comes_true("both hear of the registry again", heard, 10)
 
@@ -371,7 +371,7 @@ def _reports(fault: Fault) -> dict[str, float]:
     return {
         gateway: sum(
             value
-            for series, value in harm.metrics(gateway).items()
+            for series, value in answers.metrics(gateway, labelled=True).items()
             if series.startswith(name) and 'outcome="started"' not in series
         )
         for gateway in fault.addresses
@@ -517,7 +517,7 @@ def both_rebooted(fault: Fault) -> None:
 
     def serve() -> bool:
         return all(
-            harm.ask(gateway, harm.HEALTH_PORT, "/healthz/0")[0] == 200  # noqa: PLR2004
+            answers.ask(gateway, answers.HEALTH_PORT, "/healthz/0")[0] == 200  # noqa: PLR2004
             for gateway in fault.addresses
         )
 

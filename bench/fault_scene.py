@@ -7,19 +7,17 @@ again. The load balancer's word about the gateways is taken down as it changes.
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from typing import TYPE_CHECKING, Self
 
-from bench import harm, outcomes, tunnels
+from bench import answers, harm, outcomes, tunnels
 from bench.command import NotMeasured
 from bench.outcomes import Check, Health, Outcome
 from bench.traffic import Flow, Traffic
 from effects import Failed, Refusal, run
-from lab import machine, paths, process
+from lab import machine, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -72,18 +70,9 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.wait(LOOK_EVERY):
             with contextlib.suppress(OSError, ValueError):
-                found = healthy(json.loads(paths.target_health().read_text()))
+                found = answers.healthy()
                 if not self.history or found != self.now:
                     self.history.append(Health(time.monotonic(), found))
-
-
-def healthy(report: Mapping[str, Mapping[str, Mapping[str, str]]]) -> frozenset[str]:
-    """The instances that are healthy in every target group, by the load balancer's report. Pure."""
-    groups = [
-        {name for name, target in targets.items() if target["state"] == "healthy"}
-        for targets in report.values()
-    ]
-    return frozenset(set.intersection(*groups)) if groups else frozenset()
 
 
 @dataclass
@@ -175,7 +164,7 @@ def await_seen(what: str, seen: Callable[[], bool], within: float) -> None:
     def looked() -> bool:
         try:
             return seen()
-        except (OSError, HTTPException, Failed, Refusal, KeyError, ValueError):
+        except (OSError, Failed, Refusal, KeyError, ValueError):
             return False
 
     process.await_condition(what, looked, timeout=within, interval=0.2)
@@ -211,7 +200,7 @@ class Scene:
         keys = {client.identity.public_text for client in self.clients}
 
         def admitted() -> bool:
-            return keys <= set(harm.inside(gateway, "wg", "show", "wg0", "peers").split())
+            return keys <= set(answers.inside(gateway, "wg", "show", "wg0", "peers").split())
 
         await_seen(f"{gateway} admits the clients", admitted, KNOWN_WITHIN)
 
@@ -249,8 +238,7 @@ class Scene:
         keys = [client.identity.public_text for client in clients]
 
         def shaken() -> bool:
-            lines = harm.inside(gateway, "wg", "show", "all", "latest-handshakes").splitlines()
-            at = {key: int(when) for _, key, when in map(str.split, lines)}
+            at = answers.shaken(gateway)
             return all(at.get(key) for key in keys)
 
         await_seen(f"{gateway} has its clients", shaken, CALM_WITHIN)
@@ -259,7 +247,7 @@ class Scene:
         """Until it knows of at least as many sessions elsewhere as there are clients there."""
 
         def known() -> bool:
-            return harm.metrics(gateway)["gatepair_remote_sessions"] >= len(self.clients) // 2
+            return answers.metrics(gateway)["gatepair_remote_sessions"] >= len(self.clients) // 2
 
         await_seen(f"{gateway} knows the other's sessions", known, KNOWN_WITHIN)
 

@@ -6,31 +6,23 @@ Whatever is a context manager is over at its end, also when the bench is interru
 from __future__ import annotations
 
 import contextlib
-import http.client
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from effects import Failed, Refusal, run
+from bench.answers import GOSSIP_PORT, inside
+from effects import Failed, Refusal
 from lab import machine, netns, security, vpc
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
 AGENT = "gatepair-agent"
-METRICS_PORT, HEALTH_PORT, GOSSIP_PORT = 9586, 9585, 9588
 LINK = "eth0"
-_TABLE = "inet severed"
-_ASK_LIMIT = 5.0
 
 RECEIVED = ("received", "prerouting", -400, "iifname")
 SENT = ("sent", "postrouting", 400, "oifname")
 Way = tuple[str, str, int, str]
 """A chain's name, its hook with priority, and how a rule in it names the link."""
-
-
-def inside(gateway: str, *words: str, check: bool = True) -> str:
-    """What a command on a gateway prints."""
-    return run(machine.command_in(gateway, words), check=check).stdout
 
 
 def agent_pid(gateway: str) -> int:
@@ -44,23 +36,25 @@ def signal_agent(gateway: str, name: str) -> None:
 
 
 @contextmanager
-def cut(gateway: str, ways: Sequence[Way], what: str = "") -> Generator[None]:
+def cut(
+    gateway: str, ways: Sequence[Way], what: str = "", table: str = "inet severed"
+) -> Generator[None]:
     """Drop what a gateway receives or sends, forwarded packets included; `what`: nft's words.
 
     The agent owns no table but its own, and does not look at this one.
     """
-    commands = [f"add table {_TABLE}"]
+    commands = [f"add table {table}"]
     for name, hook, priority, link in ways:
         base = f"{{ type filter hook {hook} priority {priority} ; }}"
-        commands.append(f"add chain {_TABLE} {name} {base}")
-        commands.append(f'add rule {_TABLE} {name} {link} "{LINK}" {what} drop')
+        commands.append(f"add chain {table} {name} {base}")
+        commands.append(f'add rule {table} {name} {link} "{LINK}" {what} drop')
     inside(gateway, "nft", " ; ".join(commands))
     try:
         yield
     finally:
         # A machine that has lost its power has lost this, too
         with contextlib.suppress(Failed, Refusal):
-            inside(gateway, "nft", f"delete table {_TABLE}")
+            inside(gateway, "nft", f"delete table {table}")
 
 
 @contextmanager
@@ -68,23 +62,21 @@ def gossip_cut(gateways: Sequence[str]) -> Generator[None]:
     """No gateway hears another one."""
     with contextlib.ExitStack() as exits:
         for gateway in gateways:
-            what = f"udp dport {GOSSIP_PORT}"
-            exits.enter_context(_gossip_table(gateway, what))
+            # A table of its own: the gateway's network may be cut besides
+            what, table = f"udp dport {GOSSIP_PORT}", "inet severed_gossip"
+            exits.enter_context(cut(gateway, [RECEIVED], what, table))
         yield
 
 
 @contextmanager
-def _gossip_table(gateway: str, what: str) -> Generator[None]:
-    # A table of its own: the gateway's network may be cut besides
-    table = "inet severed_gossip"
-    base = "{ type filter hook input priority -300 ; }"
-    rule = f"add rule {table} in {what} drop"
-    inside(gateway, "nft", f"add table {table} ; add chain {table} in {base} ; {rule}")
+def dropping(namespace: str, table: str, base: str, match: str) -> Generator[None]:
+    """Drop what matches in a namespace; `base` and `match` are nft's words for where and what."""
+    rule = f"add rule {table} in {match} drop"
+    netns.run_in(namespace, ["nft", f"add table {table} ; add chain {table} in {base} ; {rule}"])
     try:
         yield
     finally:
-        with contextlib.suppress(Failed, Refusal):
-            inside(gateway, "nft", f"delete table {table}")
+        netns.run_in(namespace, ["nft", f"delete table {table}"], check=False)
 
 
 @contextmanager
@@ -93,15 +85,9 @@ def without_aws() -> Generator[None]:
 
     What the lab itself does by AWS's API goes on.
     """
-    table = "ip no_aws"
     base = "{ type filter hook input priority -10 ; }"
-    rule = f"add rule {table} in ip daddr {security.AWS} drop"
-    commands = f"add table {table} ; add chain {table} in {base} ; {rule}"
-    netns.run_in(vpc.NAMESPACE, ["nft", commands])
-    try:
+    with dropping(vpc.NAMESPACE, "ip no_aws", base, f"ip daddr {security.AWS}"):
         yield
-    finally:
-        netns.run_in(vpc.NAMESPACE, ["nft", f"delete table {table}"], check=False)
 
 
 @contextmanager
@@ -113,24 +99,6 @@ def frozen(gateway: str) -> Generator[None]:
     finally:
         with contextlib.suppress(Refusal):
             machine.thaw(gateway)
-
-
-def metrics(gateway: str) -> dict[str, float]:
-    """What the gateway tells Prometheus: series -> value."""
-    lines = ask(gateway, METRICS_PORT, "/metrics")[1].splitlines()
-    series = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
-    return {name: float(value) for name, _, value in series}
-
-
-def ask(gateway: str, port: int, path: str) -> tuple[int, str]:
-    """Status and text of what a gateway answers to itself. Raises `OSError` if it does not."""
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=_ASK_LIMIT)
-    with contextlib.closing(link):
-        with netns.inside(machine.namespace(gateway)):
-            link.connect()
-        link.request("GET", path)
-        answer = link.getresponse()
-        return answer.status, answer.read().decode()
 
 
 def sessions(gateway: str) -> str:

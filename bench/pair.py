@@ -6,66 +6,25 @@ balancer's data plane goes by is the lab's `balancer-settings.json`. Both are pu
 
 from __future__ import annotations
 
-import http.client
 import json
 from typing import TYPE_CHECKING, Any
 
+from bench.answers import await_takeover, metrics
 from bench.command import NotMeasured
-from effects import run, write_atomic
-from lab import balancer, machine, netns, paths, process
+from effects import write_atomic
+from lab import balancer
 from registry import items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from ipaddress import IPv4Address
 
     from bench.ground import Ground
 
-METRICS_PORT = 9586
-_ANSWER = 5.0
 FOLLOWED = 20.0
 """Seconds for both agents to read the control item, which they do every second."""
 LATE = 60.0
 """Seconds by which the data plane hears of a dead gateway if a bench says when its flows move."""
-
-
-def healthy() -> frozenset[str]:
-    """Instance ids of the targets that the load balancer's checks find well in every group."""
-    try:
-        groups = json.loads(paths.target_health().read_text()).values()
-    except (OSError, ValueError):
-        return frozenset()
-    return healthy_in(groups)
-
-
-def healthy_in(groups: Iterable[Mapping[str, Mapping[str, str]]]) -> frozenset[str]:
-    """The same of a report: for each group, target id -> its health. Pure."""
-    well = [{name for name, one in group.items() if one["state"] == "healthy"} for group in groups]
-    return frozenset(set.intersection(*well) if well else ())
-
-
-def metrics(gateway: str) -> dict[str, float]:
-    """A gateway's metrics without labels, by name. Raises `OSError` if it does not answer."""
-    link = http.client.HTTPConnection("127.0.0.1", METRICS_PORT, timeout=_ANSWER)
-    with netns.inside(machine.namespace(gateway)):
-        link.connect()
-    try:
-        link.request("GET", "/metrics")
-        return series(link.getresponse().read().decode())
-    except http.client.HTTPException as err:
-        raise OSError(f"{gateway}: {err!r}") from err
-    finally:
-        link.close()
-
-
-def series(text: str) -> dict[str, float]:
-    """Prometheus' text, as far as it has no labels. Pure."""
-    found = {}
-    for line in text.splitlines():
-        name, _, value = line.rpartition(" ")
-        if name and not line.startswith("#") and "{" not in name:
-            found[name] = float(value)
-    return found
 
 
 def know_each_other(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
@@ -75,16 +34,6 @@ def know_each_other(ours: Mapping[str, float], theirs: Mapping[str, float]) -> b
         one.get("gatepair_remote_sessions", -1) >= other.get("gatepair_own_sessions", 0)
         for one, other in pairs
     )
-
-
-def shaken(gateway: str) -> dict[str, int]:
-    """Public key -> when a gateway last shook hands with it, in whole seconds since the epoch."""
-    command = machine.command_in(gateway, ["wg", "show", "all", "latest-handshakes"])
-    found: dict[str, int] = {}
-    for line in run(command).stdout.splitlines():
-        _, public_key, at = line.split()
-        found[public_key] = max(found.get(public_key, 0), int(at))
-    return found
 
 
 class Pair:
@@ -128,16 +77,7 @@ class Pair:
         """Turn takeover on or off; returns once both agents have followed."""
         self._write(takeover)
         self.takeover = takeover
-
-        def followed() -> bool:
-            try:
-                found = [metrics(one)["gatepair_takeover_working"] for one in self.addresses]
-            except (OSError, KeyError):
-                return False
-            return found == [int(takeover)] * 2
-
-        what = f"both agents have turned takeover {'on' if takeover else 'off'}"
-        process.await_condition(what, followed, timeout=FOLLOWED, interval=0.2)
+        await_takeover(self.addresses, working=takeover, within=FOLLOWED)
 
     def _write(self, takeover: bool) -> None:
         stack = self._ground.stack

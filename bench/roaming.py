@@ -7,17 +7,19 @@ hashed to a certain gateway is found by trying, before there is a tunnel.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from bench import flows, tunnels
 from bench.flows import Source
-from lab import edge, netns
+from bench.harm import dropping
+from lab import edge
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Collection, Mapping
+    from contextlib import AbstractContextManager
 
     from bench.tunnels import Client, Server
     from commands.stacks import Stack
@@ -93,16 +95,8 @@ def roam(roamer: Roamer, to: Source) -> float:
     return time.monotonic()
 
 
-@contextmanager
-def _offline(place: edge.Client) -> Generator[None]:
+def _offline(place: edge.Client) -> AbstractContextManager[None]:
     """Nothing a client sends leaves its NAT. (A link that is taken down comes back after a second:
     the kernel tells its neighbours no sooner.)"""
-    table = f"ip bench_{place.link}"
-    chain = "{ type filter hook prerouting priority raw ; policy accept ; }"
-    drop = f"add rule {table} from ip saddr {place.address} drop"
-    command = f"add table {table} ; add chain {table} from {chain} ; {drop}"
-    netns.run_in(edge.NAT, ["nft", command])
-    try:
-        yield
-    finally:
-        netns.run_in(edge.NAT, ["nft", f"delete table {table}"])
+    base = "{ type filter hook prerouting priority raw ; policy accept ; }"
+    return dropping(edge.NAT, f"ip bench_{place.link}", base, f"ip saddr {place.address}")

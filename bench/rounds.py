@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import death, flows, roaming, tunnels
+from bench.answers import healthy, shaken
 from bench.command import NotMeasured
 from bench.outages import SECOND_WITHIN, aftermath, outage
-from bench.pair import Pair, healthy, shaken
+from bench.pair import Pair
 from bench.report import percentile
 from bench.traffic import Flow, Traffic
 from effects import Failed
@@ -111,7 +112,11 @@ class Scene:
         began = time.monotonic()
 
         def is_steady() -> bool:
-            if not healthy() >= self.pair.addresses.keys():
+            try:
+                well = healthy()
+            except (OSError, ValueError):
+                return False
+            if not well >= self.pair.addresses.keys():
                 return False
             return not self.pair.takeover or self.pair.known()
 

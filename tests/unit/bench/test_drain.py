@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench import drain
+from bench.answers import handshakes
 from bench.command import NotMeasured
 from bench.crowd import felt
 from bench.echoes import Echoes
@@ -40,8 +41,8 @@ def test_each_thing_that_is_done_to_gateways_has_figures_of_its_own() -> None:
 
 
 def test_a_session_is_where_the_newest_handshake_is_on_either_interface() -> None:
-    assert drain.handshakes("wg0\tA\t5\nwg1\tA\t3\nwg0\tB\t0\n") == {"A": 5, "B": 0}
-    assert drain.handshakes("") == {}
+    assert handshakes("wg0\tA\t5\nwg1\tA\t3\nwg0\tB\t0\n") == {"A": 5, "B": 0}
+    assert handshakes("") == {}
 
 
 def test_the_gateway_with_most_clients_is_the_one_to_drain() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bench import fault_table, faults
+from bench.answers import healthy_in
 from bench.fault_cases import CASES
-from bench.fault_scene import healthy
 from bench.harm import has_let_go, holds
 from bench.outcomes import Check, Outcome, Seen
 from bench.stranger import from_elsewhere, made_up, payload_of
@@ -178,9 +178,11 @@ def test_the_page_in_the_documentation_is_what_its_data_gives() -> None:
 
 def test_a_gateway_is_healthy_if_every_target_group_says_so() -> None:
     well, ill = {"state": "healthy"}, {"state": "unhealthy"}
-    assert healthy({"0": {"i-a": well, "i-b": well}, "1": {"i-a": well, "i-b": ill}}) == {"i-a"}
-    assert healthy({"0": {"i-a": well}, "1": {}}) == frozenset()
-    assert healthy({}) == frozenset()
+    assert healthy_in(
+        {"0": {"i-a": well, "i-b": well}, "1": {"i-a": well, "i-b": ill}}.values()
+    ) == {"i-a"}
+    assert healthy_in({"0": {"i-a": well}, "1": {}}.values()) == frozenset()
+    assert healthy_in({}.values()) == frozenset()
 
 
 def listed(key: str, endpoint: str, handshake: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.pair import healthy_in, know_each_other, series
+from bench.answers import healthy_in, series
+from bench.pair import know_each_other
 
 WELL, ILL = {"state": "healthy"}, {"state": "unhealthy", "reason": "Target.Timeout"}
 
