@@ -1,4 +1,4 @@
-"""Fast tests touch nothing outside the process: no network, no child process."""
+"""Fast tests touch nothing outside the process; which tests may run beside which."""
 
 from __future__ import annotations
 
@@ -17,8 +17,35 @@ sys.path[:0] = [str(ROOT), str(TESTS)]
 FAST = ("unit", "program")
 """Folders whose tests are refused everything outside the process."""
 
+ONE_AFTER_ANOTHER = {
+    "lab": "lab",
+    "kernel": "lab",
+    "lab_unit/test_data_plane.py": "lab",
+    "lab_unit/test_host.py": "lab",
+    "lab_unit/test_probe.py": "lab",
+    "gateway_lab": "bed",
+}
+"""Folder or module -> what its tests share with others: the lab and its network namespaces, or the
+bed and its port. All other modules share nothing, and stay whole for their fixtures' sake."""
+
 # An Output inside an f-string becomes a readable but wrong string; make it raise instead.
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares something is one group of pytest-xdist's; the two long ones begin."""
+    groups = {item: _group(item.path.relative_to(TESTS)) for item in items}
+    for item, group in groups.items():
+        item.add_marker(pytest.mark.xdist_group(group))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: {"lab": 0, "bed": 1}.get(groups[item], 2))
+
+
+def _group(module: Path) -> str:
+    for place in (module, *module.parents):
+        if (group := ONE_AFTER_ANOTHER.get(str(place))) is not None:
+            return group
+    return str(module)
 
 
 @pytest.fixture(autouse=True)
