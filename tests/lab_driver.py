@@ -115,6 +115,10 @@ class LabDriver:
         """Instance ids of the gateways that are there."""
         return [gateway["id"] for gateway in self.status()["gateways"]]
 
+    def public_keys(self) -> list[dict[str, str]]:
+        """For each gateway, generation to public key, as it says of itself."""
+        return [gateway["public_key"] for gateway in self.status()["gateways"]]
+
     def healthy(self) -> list[str]:
         """Instance ids of the gateways that the load balancer sends clients to."""
         return [g["id"] for g in self.status()["gateways"] if g["healthy"]]

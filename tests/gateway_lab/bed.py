@@ -171,8 +171,9 @@ class Bed:
         return float(found[1]) if found else float("nan")
 
     def wg(self, *words: str) -> str:
-        """Output of `wg` in the gateway."""
-        return run(["ip", "netns", "exec", GATEWAY, "wg", *words], check=False).stdout.strip()
+        """Output of `wg` in the gateway; empty for a key that an interface does not have yet."""
+        text = run(["ip", "netns", "exec", GATEWAY, "wg", *words], check=False).stdout.strip()
+        return "" if text == "(none)" else text
 
     def interfaces(self) -> set[str]:
         """Those of the gateway's WireGuard interfaces that are there.

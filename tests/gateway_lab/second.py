@@ -60,7 +60,8 @@ class Second:
         """Output of `wg`."""
         assert self.agent is not None
         inside = ["nsenter", "-t", str(self.agent.pid), "--net", "--mount", "--"]
-        return run([*inside, "wg", *words], check=False).stdout.strip()
+        text = run([*inside, "wg", *words], check=False).stdout.strip()
+        return "" if text == "(none)" else text
 
     def healthy(self) -> bool:
         """Whether the first slot's health check passes."""

@@ -48,6 +48,7 @@ def seen(lab: LabDriver, name: str, together: Iterable[str], limit: float) -> di
     return found[name]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(420)  # the first of them is all of them
 @pytest.mark.parametrize("name", QUICK)
 def test_clients_see_of_a_quick_fault_what_was_promised(lab: LabDriver, name: str) -> None:

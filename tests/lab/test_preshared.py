@@ -73,6 +73,7 @@ def test_with_another_key_there_is_no_handshake(lab: LabDriver, client: str) -> 
     lab.answered(client)
 
 
+@pytest.mark.long
 def test_a_restart_without_aws_serves_it(lab: LabDriver, client: str) -> None:
     gateway = lab.serving(client)
     with lab.cutting(gateway) as drop:
@@ -90,6 +91,7 @@ def test_a_restart_without_aws_serves_it(lab: LabDriver, client: str) -> None:
     lab.both_healthy()
 
 
+@pytest.mark.long
 def test_its_session_goes_on_when_its_gateway_dies_and_the_next_one_has_the_key(
     lab: LabDriver, client: str
 ) -> None:

@@ -27,6 +27,8 @@ def test_a_changed_stack_file_replaces_both_gateways_in_turn(
     lab: LabDriver, tmp_path: Path
 ) -> None:
     before = set(lab.both_healthy())
+    keys = lab.public_keys()
+    assert keys[0] == keys[1]
     text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
     assert text.count(LINE) == 1
     file = tmp_path / "Pulumi.lab.yaml"
@@ -40,6 +42,7 @@ def test_a_changed_stack_file_replaces_both_gateways_in_turn(
     assert re.search(r"replacing the gateways: \d+ %", said.stderr)
     after = set(lab.both_healthy())
     assert not before & after, "both are other machines"
+    assert lab.public_keys() == keys
     types = {
         instance["InstanceType"]
         for reservation in lab.cloud.client("ec2").describe_instances(InstanceIds=sorted(after))[

@@ -156,6 +156,7 @@ def test_a_rotation_loses_no_packet_with_the_helper_and_is_one_reconnect_without
     assert pinged(lab, "plain", 5), "one reconnect, by the first packet"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_rotation_is_completed_while_a_gateway_is_down(
     lab: LabDriver, deploy: Callable[[list[int]], str]
@@ -199,6 +200,7 @@ def step(lab: LabDriver, tmp_path: Path) -> Iterator[Callable[..., None]]:
     lab.both_healthy()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_two_rotations_in_a_row_use_each_slot_again_and_lose_nothing(
     lab: LabDriver, step: Callable[..., None], tmp_path: Path
@@ -228,6 +230,7 @@ def test_two_rotations_in_a_row_use_each_slot_again_and_lose_nothing(
     assert f"PublicKey = {keys(lab)[0]['3']}\n" in conf.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_rotation_goes_on_while_a_gateway_drains(
     lab: LabDriver, step: Callable[..., None]
@@ -252,6 +255,7 @@ def test_a_rotation_goes_on_while_a_gateway_drains(
     lab.answered("alice")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_burnt_generation_does_not_come_back(
     lab: LabDriver, deploy: Callable[[list[int]], str]
