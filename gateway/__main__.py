@@ -48,6 +48,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         version_of=settings.key_version,
         name=lambda: instance(agent) or "unknown",
     )
+    keys = KeyWatch(keeper, board, post, published_at=registry.server_key_published)
     hooks = settings.lifecycle_hooks
     members = MembershipWatch(clients.autoscaling, registry, hooks, board, post)
     opener = Opener(clients.kms, settings.stack)
@@ -59,7 +60,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
     return [
         Poller("metadata", MetadataWatch(metadata, board, post).step, post),
         Poller("registry", RegistryWatch(registry, board, post).step, post),
-        Poller("keys", KeyWatch(keeper, board, post).step, post),
+        Poller("keys", keys.step, post),
         Poller("membership", members.step, post, retry=5.0),
         Poller("heartbeat", Heartbeat(registry, board, circle.acks).step, post),
         Poller("sessions", SessionWatch(registry, board, settings.client_pool).step, post),

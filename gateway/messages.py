@@ -68,6 +68,14 @@ class KeyFault:
 
 
 @dataclass(frozen=True)
+class KeyDated:
+    """When a generation's public key was published: epoch seconds, by the publisher's clock."""
+
+    generation: int
+    published: int
+
+
+@dataclass(frozen=True)
 class PresharedSeen:
     """Pre-shared keys have been decrypted, or cannot be; each by its seal (gateway.preshared)."""
 
@@ -116,6 +124,7 @@ Message: TypeAlias = (
     | PeersRead
     | KeyReady
     | KeyFault
+    | KeyDated
     | PresharedSeen
     | GatewaysSeen
     | LifecycleSeen

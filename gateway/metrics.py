@@ -6,6 +6,7 @@ https://github.com/MindFlavor/prometheus_wireguard_exporter
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.generations import slot_of
+from gateway.gossip import FORGED, GARBLED, REPLAYED, STALE
 from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
 
 if TYPE_CHECKING:
@@ -21,10 +23,16 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from gateway.status import Status
-    from gateway.takeover.hub import SessionsView
 
 ONLINE_WITHIN = 180
 """Seconds since the last handshake, after which WireGuard itself discards the session's keys."""
+
+CONNTRACK = Path("/proc/sys/net/netfilter")
+"""Where the kernel says how many flows it keeps track of, and how many it can
+(https://docs.kernel.org/networking/nf_conntrack-sysctl.html)."""
+
+GOSSIP = ("sent", "heard", FORGED, STALE, REPLAYED, GARBLED)
+"""What becomes of datagrams between gateways; what could not be sent has its reason besides."""
 
 _PEER_LABELS = ("interface", "public_key", "allowed_ips", "friendly_name")
 
@@ -37,17 +45,23 @@ class StatusCollector(Collector):
         status: Callable[[], Status],
         gossip: Callable[[], Mapping[str, int]] = dict,
         now: Callable[[], float] = time.time,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        conntrack: Path = CONNTRACK,
     ) -> None:
         self._status, self._gossip, self._now = status, gossip, now
+        self._monotonic, self._conntrack = monotonic, conntrack
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of one status."""
-        status = self._status()
+        status, now, monotonic = self._status(), self._now(), self._monotonic()
         yield from _wireguard(status)
-        yield from _numbers(status, self._now())
-        yield from _by_label(status)
-        yield from _sessions(status.sessions)
+        yield from _numbers(status, now, monotonic)
+        yield from _by_label(status, monotonic)
+        yield from _keys(status, now)
+        yield from _sessions(status)
         yield _gossip(dict(self._gossip()))
+        yield from _flows(self._conntrack)
 
 
 def _wireguard(status: Status) -> Iterator[Metric]:
@@ -90,9 +104,9 @@ def online_peers(status: Status, now: float) -> int:
     )
 
 
-def _numbers(status: Status, now: float) -> Iterator[Metric]:
+def _numbers(status: Status, now: float, monotonic: float) -> Iterator[Metric]:
     state = status.state
-    age = float("inf") if state.contact is None else max(0.0, time.monotonic() - state.contact)
+    age = float("inf") if state.contact is None else max(0.0, monotonic - state.contact)
     for name, text, value in (
         ("gatepair_peers", "Peers admitted now", len(status.admitted.addresses)),
         ("gatepair_online_peers", "Peers with a live session here", online_peers(status, now)),
@@ -153,13 +167,25 @@ def _numbers(status: Status, now: float) -> Iterator[Metric]:
         yield CounterMetricFamily(name, text, value=value)
 
 
-def _by_label(status: Status) -> Iterator[Metric]:
-    state = status.state
+def _by_label(status: Status, monotonic: float) -> Iterator[Metric]:
     healthy = GaugeMetricFamily(
         "gatepair_slot_healthy", "1 if /healthz/SLOT answers 200", labels=("slot",)
     )
     for slot, verdict in status.verdicts.items():
-        healthy.add_metric((str(slot),), int(verdict.healthy))
+        well = verdict.healthy and not status.stuck(monotonic)
+        healthy.add_metric((str(slot),), int(well))
+    trouble = GaugeMetricFamily(
+        "gatepair_trouble",
+        "1 for each part of the outside that does not answer, by the agent's name for it",
+        labels=("part",),
+    )
+    for part in sorted(status.state.trouble):
+        trouble.add_metric((part,), 1)
+    return iter((healthy, trouble))
+
+
+def _keys(status: Status, now: float) -> Iterator[Metric]:
+    state = status.state
     served = GaugeMetricFamily(
         "gatepair_key_generation",
         "1 for each key generation that has its key here",
@@ -170,16 +196,26 @@ def _by_label(status: Status) -> Iterator[Metric]:
         "1 if a generation is not served because its key is lost or another one",
         labels=("generation",),
     )
+    age = GaugeMetricFamily(
+        "gatepair_key_age_seconds",
+        "Since the public key of a served generation was published, once that is known",
+        labels=("generation",),
+    )
     for generation in state.served:
         slot = str(slot_of(generation))
         served.add_metric((str(generation), slot), int(generation in state.keys))
         fault = state.key_faults.get(generation)
         refused.add_metric((str(generation),), int(fault is not None and fault.refused))
-    return iter((healthy, served, refused))
+        if generation in state.key_dates:
+            age.add_metric((str(generation),), max(0.0, now - state.key_dates[generation]))
+    return iter((served, refused, age))
 
 
-def _sessions(view: SessionsView) -> Iterator[Metric]:
+def _sessions(status: Status) -> Iterator[Metric]:
+    view, control = status.sessions, status.state.control
+    wanted = control is None or control.takeover
     for name, text, value in (
+        ("gatepair_takeover_wanted", "1 unless the stack has takeovers off", int(wanted)),
         ("gatepair_takeover_working", "1 if sessions can be taken over", int(view.working)),
         ("gatepair_held_peers", "Peers whose session this gateway holds", len(view.holding)),
         ("gatepair_unsettled_peers", "Peers with a handshake under way here", view.unsettled),
@@ -209,15 +245,36 @@ def _gossip(counts: Mapping[str, int]) -> Metric:
         "Between gateways: sent, heard, or why they were refused",
         labels=("outcome",),
     )
-    for outcome, number in sorted(counts.items()):
+    # from the start, so that the first one is an increase, and silence is seen as such
+    for outcome, number in sorted({**dict.fromkeys(GOSSIP, 0), **counts}.items()):
         found.add_metric((outcome,), number)
     return found
 
 
+def _flows(directory: Path) -> Iterator[Metric]:
+    """Nothing where connection tracking is not loaded."""
+    try:
+        entries, limit = (
+            int((directory / name).read_text())
+            for name in ("nf_conntrack_count", "nf_conntrack_max")
+        )
+    except (OSError, ValueError):
+        return
+    yield GaugeMetricFamily("gatepair_conntrack_entries", "Flows kept track of", value=entries)
+    yield GaugeMetricFamily("gatepair_conntrack_limit", "Flows that can be", value=limit)
+
+
 def page(
-    status: Callable[[], Status], gossip: Callable[[], Mapping[str, int]] = dict
+    status: Callable[[], Status],
+    gossip: Callable[[], Mapping[str, int]] = dict,
+    *,
+    now: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    conntrack: Path = CONNTRACK,
 ) -> Callable[[], bytes]:
     """A function that renders the metrics page."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(status, gossip))
+    registry.register(
+        StatusCollector(status, gossip, now, monotonic=monotonic, conntrack=conntrack)
+    )
     return lambda: generate_latest(registry)

@@ -11,6 +11,7 @@ from gateway.messages import (
     GatewaysSeen,
     HeadSeen,
     IdentityFound,
+    KeyDated,
     KeyFault,
     KeyReady,
     LifecycleSeen,
@@ -51,6 +52,8 @@ class State:
     verified: frozenset[int] = frozenset()
     """Generations whose key has been compared with the registry since the start."""
     key_faults: Mapping[int, KeyFault] = field(default_factory=dict)
+    key_dates: Mapping[int, int] = field(default_factory=dict)
+    """Generation -> when its public key was published, epoch seconds, as far as it is known."""
     preshared: Opened = field(default_factory=dict)
     """Pre-shared keys that are on disk."""
     preshared_faults: Mapping[str, str] = field(default_factory=dict)
@@ -75,8 +78,16 @@ class State:
         """The generations whose keys are still to be obtained or compared."""
         return tuple(number for number in self.served if number not in self.verified)
 
+    def undated(self) -> tuple[int, ...]:
+        """The generations whose key is published, nobody here knowing since when."""
+        return tuple(
+            number
+            for number in self.served
+            if number in self.verified and number not in self.key_dates
+        )
 
-def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - one line each
+
+def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911, PLR0912 - one line each
     """The state after a message."""
     match message:
         case IdentityFound(identity):
@@ -87,7 +98,9 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - o
             return _changes(state, message)
         case PeersRead():
             return _full(state, message)
-        case KeyReady(generation) | KeyFault(generation) if generation not in state.served:
+        case KeyReady(generation) | KeyFault(generation) | KeyDated(generation) if (
+            generation not in state.served
+        ):
             return state  # it was retired while its key was being obtained
         case KeyReady(generation, public_key):
             return replace(
@@ -101,6 +114,8 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911 - o
             keys = _without(state.keys, generation) if message.refused else state.keys
             faults = {**state.key_faults, generation: message}
             return replace(state, keys=keys, key_faults=faults)
+        case KeyDated(generation, published):
+            return replace(state, key_dates={**state.key_dates, generation: published})
         case PresharedSeen():
             return _preshared(state, message)
         case GatewaysSeen(addresses, serving):
@@ -157,6 +172,7 @@ def _head(state: State, message: HeadSeen) -> State:
         key_faults={
             number: fault for number, fault in state.key_faults.items() if number not in gone
         },
+        key_dates={number: at for number, at in state.key_dates.items() if number not in gone},
         verified=state.verified - fresh - gone,
     )
 

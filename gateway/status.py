@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateway.wireguard import Device
     from registry.items import GatewayRecord
 
+STALLED_AFTER = 20.0
+"""Seconds without a new status, after which the agent counts as stuck."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
@@ -54,6 +57,10 @@ class Status:
     def healthy(self) -> bool:
         """Whether this gateway serves everything it should."""
         return self.state.complete and all(verdict.healthy for verdict in self.verdicts.values())
+
+    def stuck(self, now: float) -> bool:
+        """Whether the agent has said nothing for too long; `now` in monotonic seconds."""
+        return now - self.at > STALLED_AFTER
 
 
 class Board:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from gateway.status import Status
 
-STALLED_AFTER = 20.0
-"""Seconds without a new status, after which the agent counts as stuck."""
-
 Page = tuple[int, str, bytes]
 """HTTP status, content type, body."""
 
@@ -33,7 +30,7 @@ def health_page(path: str, status: Status, now: float) -> Page:
     if path not in verdicts:
         return HTTPStatus.NOT_FOUND, JSON, b'{"error": "paths are /healthz/0 and /healthz/1"}\n'
     reasons = list(verdicts[path].reasons)
-    if now - status.at > STALLED_AFTER:
+    if status.stuck(now):
         reasons.append(f"the agent has been stuck for {now - status.at:.0f} s")
     code = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
     body = {"healthy": not reasons, "reasons": reasons, "faults": status.faults}

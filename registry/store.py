@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
 
 class Registry:
     """The registry in one table. `client` is a boto3 DynamoDB client.
@@ -71,6 +73,15 @@ class Registry:
         """
         (item,) = self._table.get((items.server_key_key(generation),))
         return None if item is None else server_key_of(item)
+
+    def server_key_published(self, generation: int) -> int:
+        """When that public key was published: epoch seconds, by the publishing gateway's clock.
+
+        Raises `ItemError` when nothing is published, or its time does not parse.
+        """
+        key = items.server_key_key(generation)
+        (item,) = self._table.get((key,))
+        return items.Reader(item or {}, items.label(key)).convert("at", _seconds)
 
     def gateways(self, instance_arns: Iterable[str]) -> list[GatewayRecord]:
         """What these gateways say of themselves, as far as they have and it parses."""
@@ -120,7 +131,12 @@ class Registry:
 
 def now() -> str:
     """This moment as items have it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.now(UTC).strftime(_MOMENT)
+
+
+def _seconds(text: str) -> int:
+    """Epoch seconds of what `now` writes. Raises `ValueError`."""
+    return int(datetime.strptime(text, _MOMENT).replace(tzinfo=UTC).timestamp())
 
 
 def server_key_of(item: Item) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -337,6 +338,17 @@ def test_the_first_published_server_key_stands(fake: Fake) -> None:
     assert fake.registry.publish_server_key(2, key_of(5), "i-1") == key_of(5)
     assert fake.registry.publish_server_key(2, key_of(6), "i-2") == key_of(5)
     assert fake.registry.server_key(2) == key_of(5)
+
+
+def test_a_server_key_says_since_when_it_has_been_published(fake: Fake) -> None:
+    with pytest.raises(ItemError, match="server-key/2: at is missing"):
+        fake.registry.server_key_published(2)
+    before = int(time.time())
+    fake.registry.publish_server_key(2, key_of(5), "i-1")
+    assert before <= fake.registry.server_key_published(2) <= time.time()
+    corrupt(fake, items.server_key_key(2), "at")
+    with pytest.raises(ItemError, match="server-key/2: at"):
+        fake.registry.server_key_published(2)
 
 
 def test_publishing_fails_aloud_for_any_other_reason(fake: Fake) -> None:

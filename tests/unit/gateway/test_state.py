@@ -11,6 +11,7 @@ from gateway.messages import (
     ChangesSeen,
     GatewaysSeen,
     HeadSeen,
+    KeyDated,
     KeyFault,
     KeyReady,
     LifecycleSeen,
@@ -78,6 +79,15 @@ def test_a_key_that_comes_after_its_generation_was_retired_is_dropped() -> None:
     state = after(State(), seen(0, 8), KeyReady(7, "K7"), KeyFault(7, "x", refused=True))
     assert state.keys == {}
     assert state.key_faults == {}
+
+
+def test_a_key_has_its_date_from_when_it_is_verified_until_it_is_retired() -> None:
+    state = after(State(), seen(0, 7, 8), KeyReady(7, "K7"))
+    assert state.undated() == (7,), "the other may not be published yet"
+    state = after(state, KeyDated(7, 5), KeyReady(8, "K8"), KeyDated(8, 6))
+    assert (state.undated(), state.key_dates) == ((), {7: 5, 8: 6})
+    state = after(state, seen(0, 8), KeyDated(7, 5))
+    assert state.key_dates == {8: 6}
 
 
 def test_a_refusal_takes_the_key_away_and_an_absent_aws_does_not() -> None:

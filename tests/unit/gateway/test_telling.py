@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-from unit.gateway.samples import ALICE
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from unit.gateway.samples import ALICE, control
 
 from gateway import chrony, metrics, sysctl, web
 from gateway.chrony import Clock
@@ -19,16 +16,20 @@ from gateway.messages import KeyFault
 from gateway.paths import UNITS
 from gateway.peers import Admitted
 from gateway.state import State
-from gateway.status import Board, Status
+from gateway.status import STALLED_AFTER, Board, Status
 from gateway.takeover.hub import SessionsView
 from gateway.wireguard import Device, DevicePeer
+
+NOWHERE = Path("/nonexistent")
 
 STATUS = Status(
     state=State(
         served=(7, 8),
         keys={7: "K7"},
         key_faults={8: KeyFault(8, "lost", refused=True)},
+        key_dates={7: 400},
         head_generation=12,
+        trouble={"gossip with others": "nothing is heard from 10.20.0.9"},
     ),
     devices={
         "wg0": Device(
@@ -70,7 +71,7 @@ def test_other_paths_are_not_found(path: str) -> None:
 
 
 def test_an_agent_that_is_stuck_is_not_healthy() -> None:
-    code, _kind, body = web.health_page("/healthz/0", STATUS, now=100.0 + web.STALLED_AFTER + 1)
+    code, _kind, body = web.health_page("/healthz/0", STATUS, now=100.0 + STALLED_AFTER + 1)
     assert code == 503
     assert b"stuck" in body
 
@@ -80,8 +81,16 @@ def test_an_agent_that_has_just_started_says_so() -> None:
     assert (code, json.loads(body)["reasons"]) == (503, ["starting"])
 
 
-def rendered(status: Status) -> str:
-    return metrics.page(lambda: status)().decode()
+def rendered(status: Status, *, monotonic: float = 101.0, conntrack: Path = NOWHERE) -> str:
+    """The page a second after `STATUS` was published."""
+    page = metrics.page(
+        lambda: status,
+        lambda: {"heard": 9, "unsent: No route to host": 1},
+        now=lambda: 1000.0,
+        monotonic=lambda: monotonic,
+        conntrack=conntrack,
+    )
+    return page().decode()
 
 
 def test_peers_have_the_names_of_the_common_exporter() -> None:
@@ -115,7 +124,10 @@ def test_what_a_peer_had_before_it_changed_hands_is_counted() -> None:
         'gatepair_key_generation{generation="8",slot="1"} 0.0',
         'gatepair_key_refused{generation="7"} 0.0',
         'gatepair_key_refused{generation="8"} 1.0',
+        'gatepair_key_age_seconds{generation="7"} 600.0',
+        'gatepair_trouble{part="gossip with others"} 1.0',
         "gatepair_unreadable_items_total 0.0",
+        "gatepair_takeover_wanted 1.0",
         "gatepair_takeover_working 1.0",
         "gatepair_held_peers 1.0",
         "gatepair_unsettled_peers 2.0",
@@ -126,10 +138,40 @@ def test_what_a_peer_had_before_it_changed_hands_is_counted() -> None:
         'gatepair_takeover_reports_total{outcome="started"} 7.0',
         'gatepair_takeover_reports_total{outcome="unmatched"} 8.0',
         'gatepair_takeover_reports_total{outcome="stale"} 0.0',
+        'gatepair_gossip_datagrams_total{outcome="heard"} 9.0',
+        'gatepair_gossip_datagrams_total{outcome="sent"} 0.0',
+        'gatepair_gossip_datagrams_total{outcome="forged"} 0.0',
+        'gatepair_gossip_datagrams_total{outcome="unsent: No route to host"} 1.0',
     ],
 )
 def test_our_own_metrics_are_there(line: str) -> None:
     assert line in rendered(STATUS).splitlines()
+
+
+def test_a_slot_of_a_stuck_agent_is_not_healthy_in_the_metrics_either() -> None:
+    text = rendered(STATUS, monotonic=100.0 + STALLED_AFTER + 1)
+    assert 'gatepair_slot_healthy{slot="0"} 0.0' in text
+
+
+def test_a_key_without_a_date_has_no_age_and_one_of_a_slow_clock_is_new() -> None:
+    assert 'gatepair_key_age_seconds{generation="8"}' not in rendered(STATUS)
+    ahead = replace(STATUS, state=replace(STATUS.state, key_dates={7: 1001}))
+    assert 'gatepair_key_age_seconds{generation="7"} 0.0' in rendered(ahead)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_takeovers_are_wanted_unless_the_control_item_has_them_off(*, on: bool) -> None:
+    state = replace(STATUS.state, control=replace(control(7, 8), takeover=on))
+    assert f"gatepair_takeover_wanted {int(on)}.0" in rendered(replace(STATUS, state=state))
+
+
+def test_flows_are_counted_where_the_kernel_keeps_track_of_them(tmp_path: Path) -> None:
+    (tmp_path / "nf_conntrack_count").write_text("17\n")
+    assert "conntrack" not in rendered(STATUS, conntrack=tmp_path)
+    (tmp_path / "nf_conntrack_max").write_text("65536\n")
+    text = rendered(STATUS, conntrack=tmp_path)
+    assert "gatepair_conntrack_entries 17.0" in text
+    assert "gatepair_conntrack_limit 65536.0" in text
 
 
 def test_a_key_that_cannot_be_had_at_the_moment_is_no_alarm() -> None:

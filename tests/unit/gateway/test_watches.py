@@ -31,6 +31,7 @@ from gateway.membership import (
 from gateway.messages import (
     GatewaysSeen,
     IdentityFound,
+    KeyDated,
     KeyFault,
     KeyReady,
     LifecycleSeen,
@@ -44,7 +45,7 @@ from gateway.status import Board, Status
 from registry.items import DRAINED, SERVING, UNWELL, Ack, GatewayRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 IDENTITY = Identity("i-1", "123456789012", "eu-west-1", "eu-west-1a", "10.20.0.10")
 
@@ -74,10 +75,20 @@ class Keeper:
         return str(answer)
 
 
+def watch_of(
+    keeper: Keeper,
+    on: Board,
+    post: Callable[[Message], None],
+    now: Callable[[], float],
+    published_at: Callable[[int], int] = lambda _generation: 1,
+) -> KeyWatch:
+    return KeyWatch(stands_in(keeper), on, post, now, published_at=published_at)
+
+
 def test_each_generation_that_is_wanted_is_obtained_and_reported() -> None:
     posted: list[Message] = []
     keeper = Keeper({7: "K7", 8: KeyRefused("lost")})
-    KeyWatch(stands_in(keeper), board(), posted.append, lambda: 100.0).step()
+    watch_of(keeper, board(), posted.append, lambda: 100.0).step()
     assert posted == [KeyReady(7, "K7"), KeyFault(8, "lost", refused=True)]
 
 
@@ -87,7 +98,7 @@ def test_each_generation_that_is_wanted_is_obtained_and_reported() -> None:
 def test_what_may_pass_is_no_refusal(error: Exception) -> None:
     posted: list[Message] = []
     keeper = Keeper({7: "K7", 8: error})
-    KeyWatch(stands_in(keeper), board(), posted.append, lambda: 1.0).step()
+    watch_of(keeper, board(), posted.append, lambda: 1.0).step()
     fault = posted[1]
     assert isinstance(fault, KeyFault)
     assert not fault.refused
@@ -97,7 +108,7 @@ def test_what_may_pass_is_no_refusal(error: Exception) -> None:
 def test_a_refused_key_is_looked_at_again_half_a_minute_later() -> None:
     now = 100.0
     keeper = Keeper({7: "K7", 8: KeyRefused("lost")})
-    watch = KeyWatch(stands_in(keeper), board(), lambda _message: None, lambda: now)
+    watch = watch_of(keeper, board(), lambda _message: None, lambda: now)
     watch.step()
     now += LOOK_AGAIN - 1
     watch.step()
@@ -105,6 +116,28 @@ def test_a_refused_key_is_looked_at_again_half_a_minute_later() -> None:
     now += 2
     watch.step()
     assert keeper.asked.count(8) == 2
+
+
+def test_a_key_that_is_verified_is_dated_and_without_an_answer_again_half_a_minute_later() -> None:
+    now, asked, posted = 100.0, [], list[Message]()
+    on = Board()
+    state = State(served=(7, 8), verified=frozenset({7, 8}), key_dates={8: 5})
+    on.publish(Status(state=state))
+
+    def published_at(generation: int) -> int:
+        asked.append(generation)
+        if len(asked) == 1:
+            raise client_error("AccessDenied")
+        return 1_700_000_000
+
+    watch = watch_of(Keeper({}), on, posted.append, lambda: now, published_at)
+    watch.step()
+    now += LOOK_AGAIN - 1
+    watch.step()
+    assert (asked, posted) == ([7], [])
+    now += 2
+    watch.step()
+    assert (asked, posted) == ([7, 7], [KeyDated(7, 1_700_000_000)])
 
 
 # ------------------------------------------------------------------ membership
