@@ -82,8 +82,8 @@ def serve(agent: Agent, clients: Clients, metadata: Metadata, ended: threading.E
     settings, board = agent.environment, agent.board
     link = Link(settings.gossip_port, agent.boot_id, lambda: instance(agent))
     web.health_server(settings.health_port, lambda: board.status).start()
-    page = metrics.page(lambda: board.status, lambda: link.counts)
-    web.metrics_server(settings.metrics_port, page).start()
+    pages = metrics.pages(lambda: board.status, lambda: link.counts)
+    web.metrics_server(settings.metrics_port, pages).start()
     ClientService(
         str(settings.own_address),
         announcement.PORT,

@@ -6,7 +6,6 @@ https://github.com/MindFlavor/prometheus_wireguard_exporter
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -15,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from gateway.generations import slot_of
 from gateway.gossip import FORGED, GARBLED, REPLAYED, STALE
+from gateway.kernel_counts import KernelCounts
 from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 ONLINE_WITHIN = 180
 """Seconds since the last handshake, after which WireGuard itself discards the session's keys."""
 
-CONNTRACK = Path("/proc/sys/net/netfilter")
-"""Where the kernel says how many flows it keeps track of, and how many it can
-(https://docs.kernel.org/networking/nf_conntrack-sysctl.html)."""
-
 GOSSIP = ("sent", "heard", FORGED, STALE, REPLAYED, GARBLED)
 """What becomes of datagrams between gateways; what could not be sent has its reason besides."""
 
@@ -38,7 +34,10 @@ _PEER_LABELS = ("interface", "public_key", "allowed_ips", "friendly_name")
 
 
 class StatusCollector(Collector):
-    """Turns the published status into metrics when they are asked for."""
+    """Turns the published status into metrics when they are asked for.
+
+    `peers`: with series for each peer.
+    """
 
     def __init__(
         self,
@@ -47,21 +46,24 @@ class StatusCollector(Collector):
         now: Callable[[], float] = time.time,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        conntrack: Path = CONNTRACK,
+        counts: KernelCounts | None = None,
+        peers: bool = True,
     ) -> None:
         self._status, self._gossip, self._now = status, gossip, now
-        self._monotonic, self._conntrack = monotonic, conntrack
+        self._monotonic, self._peers = monotonic, peers
+        self._counts = counts or KernelCounts()
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of one status."""
         status, now, monotonic = self._status(), self._now(), self._monotonic()
-        yield from _wireguard(status)
+        if self._peers:
+            yield from _wireguard(status)
         yield from _numbers(status, now, monotonic)
         yield from _by_label(status, monotonic)
         yield from _keys(status, now)
         yield from _sessions(status)
         yield _gossip(dict(self._gossip()))
-        yield from _flows(self._conntrack)
+        yield from _kernel(self._counts)
 
 
 def _wireguard(status: Status) -> Iterator[Metric]:
@@ -251,30 +253,38 @@ def _gossip(counts: Mapping[str, int]) -> Metric:
     return found
 
 
-def _flows(directory: Path) -> Iterator[Metric]:
-    """Nothing where connection tracking is not loaded."""
-    try:
-        entries, limit = (
-            int((directory / name).read_text())
-            for name in ("nf_conntrack_count", "nf_conntrack_max")
-        )
-    except (OSError, ValueError):
-        return
-    yield GaugeMetricFamily("gatepair_conntrack_entries", "Flows kept track of", value=entries)
-    yield GaugeMetricFamily("gatepair_conntrack_limit", "Flows that can be", value=limit)
-
-
-def page(
-    status: Callable[[], Status],
-    gossip: Callable[[], Mapping[str, int]] = dict,
-    *,
-    now: Callable[[], float] = time.time,
-    monotonic: Callable[[], float] = time.monotonic,
-    conntrack: Path = CONNTRACK,
-) -> Callable[[], bytes]:
-    """A function that renders the metrics page."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(
-        StatusCollector(status, gossip, now, monotonic=monotonic, conntrack=conntrack)
+def _kernel(counts: KernelCounts) -> Iterator[Metric]:
+    received = CounterMetricFamily(
+        "gatepair_interface_received_bytes_total", "From all its peers", labels=("interface",)
     )
+    sent = CounterMetricFamily(
+        "gatepair_interface_sent_bytes_total", "To all its peers", labels=("interface",)
+    )
+    for name, traffic in counts.traffic().items():
+        received.add_metric((name,), traffic.received)
+        sent.add_metric((name,), traffic.sent)
+    yield from (received, sent)
+    flows = counts.flows()
+    if flows is not None:
+        for name, text, value in (
+            ("gatepair_conntrack_entries", "Flows kept track of", flows.entries),
+            ("gatepair_conntrack_limit", "Flows that can be kept track of", flows.limit),
+        ):
+            yield GaugeMetricFamily(name, text, value=value)
+
+
+def page(collector: StatusCollector) -> Callable[[], bytes]:
+    """A function that renders a page of metrics."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
     return lambda: generate_latest(registry)
+
+
+def pages(
+    status: Callable[[], Status], gossip: Callable[[], Mapping[str, int]] = dict
+) -> dict[str, Callable[[], bytes]]:
+    """By path: everything; and without any peer's own series, which are many."""
+    return {
+        "/metrics": page(StatusCollector(status, gossip)),
+        "/metrics/totals": page(StatusCollector(status, gossip, peers=False)),
+    }

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from gateway.status import Status
 
@@ -91,12 +91,13 @@ def health_server(port: int, status: Callable[[], Status]) -> Server:
     return Server(port, lambda path: health_page(path, status(), time.monotonic()))
 
 
-def metrics_server(port: int, page: Callable[[], bytes]) -> Server:
-    """Answers /metrics."""
+def metrics_server(port: int, pages: Mapping[str, Callable[[], bytes]]) -> Server:
+    """Answers with the page of a path."""
 
     def answer(path: str) -> Page:
-        if path != "/metrics":
-            return HTTPStatus.NOT_FOUND, TEXT, b"the path is /metrics\n"
-        return HTTPStatus.OK, TEXT, page()
+        if path not in pages:
+            known = " and ".join(pages)
+            return HTTPStatus.NOT_FOUND, TEXT, f"paths are {known}\n".encode()
+        return HTTPStatus.OK, TEXT, pages[path]()
 
     return Server(port, answer)

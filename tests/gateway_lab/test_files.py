@@ -124,7 +124,7 @@ def test_the_two_servers_answer_and_close() -> None:
         verdicts={0: Verdict(), 1: Verdict(("no key",))}, clock=Clock(synchronised=True)
     )
     health = web.health_server(0, lambda: status).start()
-    numbers = web.metrics_server(0, metrics.page(lambda: status)).start()
+    numbers = web.metrics_server(0, metrics.pages(lambda: status)).start()
     try:
         assert fetch(health.server_port, "/healthz/0")[0] == 200
         code, text = fetch(health.server_port, "/healthz/1?x")
@@ -132,6 +132,11 @@ def test_the_two_servers_answer_and_close() -> None:
         code, text = fetch(numbers.server_port, "/metrics")
         assert code == 200
         assert "gatepair_clock_synchronised 1.0" in text
+        assert "wireguard_sent_bytes_total" in text
+        code, text = fetch(numbers.server_port, "/metrics/totals")
+        assert code == 200
+        assert "gatepair_clock_synchronised 1.0" in text
+        assert "wireguard_sent_bytes_total" not in text
         assert fetch(numbers.server_port, "/")[0] == 404
     finally:
         health.stop()

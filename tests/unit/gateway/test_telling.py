@@ -12,6 +12,7 @@ from unit.gateway.samples import ALICE, control
 from gateway import chrony, metrics, sysctl, web
 from gateway.chrony import Clock
 from gateway.health import Verdict
+from gateway.kernel_counts import KernelCounts
 from gateway.messages import KeyFault
 from gateway.paths import UNITS
 from gateway.peers import Admitted
@@ -20,7 +21,7 @@ from gateway.status import STALLED_AFTER, Board, Status
 from gateway.takeover.hub import SessionsView
 from gateway.wireguard import Device, DevicePeer
 
-NOWHERE = Path("/nonexistent")
+NOTHING = KernelCounts(Path("/nonexistent"), Path("/nonexistent"))
 
 STATUS = Status(
     state=State(
@@ -81,16 +82,19 @@ def test_an_agent_that_has_just_started_says_so() -> None:
     assert (code, json.loads(body)["reasons"]) == (503, ["starting"])
 
 
-def rendered(status: Status, *, monotonic: float = 101.0, conntrack: Path = NOWHERE) -> str:
+def rendered(
+    status: Status, *, monotonic: float = 101.0, counts: KernelCounts = NOTHING, peers: bool = True
+) -> str:
     """The page a second after `STATUS` was published."""
-    page = metrics.page(
+    collector = metrics.StatusCollector(
         lambda: status,
         lambda: {"heard": 9, "unsent: No route to host": 1},
         now=lambda: 1000.0,
         monotonic=lambda: monotonic,
-        conntrack=conntrack,
+        counts=counts,
+        peers=peers,
     )
-    return page().decode()
+    return metrics.page(collector)().decode()
 
 
 def test_peers_have_the_names_of_the_common_exporter() -> None:
@@ -166,12 +170,30 @@ def test_takeovers_are_wanted_unless_the_control_item_has_them_off(*, on: bool) 
 
 
 def test_flows_are_counted_where_the_kernel_keeps_track_of_them(tmp_path: Path) -> None:
+    counts = KernelCounts(tmp_path, tmp_path)
     (tmp_path / "nf_conntrack_count").write_text("17\n")
-    assert "conntrack" not in rendered(STATUS, conntrack=tmp_path)
+    assert "conntrack" not in rendered(STATUS, counts=counts)
     (tmp_path / "nf_conntrack_max").write_text("65536\n")
-    text = rendered(STATUS, conntrack=tmp_path)
+    text = rendered(STATUS, counts=counts)
     assert "gatepair_conntrack_entries 17.0" in text
     assert "gatepair_conntrack_limit 65536.0" in text
+
+
+def test_each_interface_that_is_there_has_its_own_counters(tmp_path: Path) -> None:
+    (tmp_path / "wg1" / "statistics").mkdir(parents=True)
+    (tmp_path / "wg1" / "statistics" / "rx_bytes").write_text("5\n")
+    (tmp_path / "wg1" / "statistics" / "tx_bytes").write_text("7\n")
+    text = rendered(STATUS, counts=KernelCounts(tmp_path, tmp_path))
+    assert 'gatepair_interface_received_bytes_total{interface="wg1"} 5.0' in text
+    assert 'gatepair_interface_sent_bytes_total{interface="wg1"} 7.0' in text
+    assert 'interface="wg0"}' not in text
+
+
+def test_without_the_peers_series_the_rest_is_the_same() -> None:
+    every, few = (set(rendered(STATUS, peers=peers).splitlines()) for peers in (True, False))
+    assert few < every
+    assert all("wireguard_" in line for line in every - few)
+    assert "PUB" not in rendered(STATUS, peers=False)
 
 
 def test_a_key_that_cannot_be_had_at_the_moment_is_no_alarm() -> None:
