@@ -37,6 +37,9 @@ AGAIN = 1.0
 SILENT = 10.0
 """Seconds without a word, after which a gateway that is a member is reported."""
 
+PART = "gossip with others"
+"""What the silence of another gateway is a trouble of."""
+
 FORGET = 600.0
 """Seconds without a word, after which an acknowledgement is no longer relayed."""
 
@@ -194,7 +197,7 @@ class Circle:
         if why != self._trouble:
             log.log(logging.WARNING if why else logging.INFO, "gossip: %s", why or "well")
             self._trouble = why
-            self._post(Trouble("gossip with others", why))
+            self._post(Trouble(PART, why))
 
     def _last_word(self, address: IPv4Address) -> float:
         heard = self._heard.get(self._addresses.get(address, ""))

@@ -1,0 +1,37 @@
+"""Prometheus' own checker, as the tests of monitoring/ call it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT = 50
+"""Seconds."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What it said on both streams, and whether it was content."""
+
+    good: bool
+    text: str
+
+
+def promtool(*words: str | Path, stdin: str = "") -> Answer:
+    """Call it. One that is not installed is an error: a skipped check looks like a passed one."""
+    beside = Path(sys.executable).with_name("promtool")
+    program = str(beside) if beside.exists() else shutil.which("promtool")
+    assert program, "promtool: not installed; run scripts/install promtool"
+    ran = subprocess.run(  # noqa: S603 - words are the tests' own
+        [program, *map(str, words)],
+        input=stdin,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=LIMIT,
+    )
+    return Answer(ran.returncode == 0, ran.stdout)
