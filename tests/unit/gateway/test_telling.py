@@ -196,6 +196,14 @@ def test_without_the_peers_series_the_rest_is_the_same() -> None:
     assert "PUB" not in rendered(STATUS, peers=False)
 
 
+def test_the_second_page_is_the_one_without_the_peers_series() -> None:
+    pages = metrics.pages(lambda: STATUS, lambda: {"heard": 9})
+    assert b"wireguard_" in pages["/metrics"]()
+    assert b"wireguard_" not in pages["/metrics/totals"]()
+    for page in pages.values():
+        assert b'outcome="heard"} 9.0' in page()
+
+
 def test_a_key_that_cannot_be_had_at_the_moment_is_no_alarm() -> None:
     fault = KeyFault(8, "no answer", refused=False)
     status = replace(STATUS, state=replace(STATUS.state, key_faults={8: fault}))
