@@ -24,12 +24,12 @@ check: ## format, lint, types: seconds
 	@.venv/bin/ruff check .
 	@.venv/bin/ty check .
 
-test: install check ## every tier, the lab's end-to-end tests included: about 35 minutes
-	@scripts/install promtool
+test: install check ## every tier, the lab's end-to-end tests included: about 20 minutes
+	@scripts/install prometheus
 	@$(beside) -m "not long and not live and not kernel"
 
 test-all: install check ## `make test` and what takes longer, mutants included: hours
-	@scripts/install promtool
+	@scripts/install prometheus
 	@$(beside) -m "not live and not kernel"
 	@$(python) tests/mutants.py
 
@@ -38,7 +38,7 @@ test-kernel: install ## gateways on Debian's own kernel, under QEMU: about 10 mi
 	@$(python) -m pytest -m kernel
 
 mutants: ## break the code on purpose; each break must fail a test
-	@scripts/install promtool
+	@scripts/install prometheus
 	@$(python) tests/mutants.py
 
 openapi: ## the HTTP API's document, as docs/openapi.json has it, on stdout

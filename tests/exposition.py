@@ -46,9 +46,7 @@ BESIDE: dict[str, frozenset[str]] = {
 
 def status() -> Status:
     """A gateway in the middle of a rotation, with a second generation that it may not serve."""
-    state = State(
-        served=(7, 8), control=control(7, 8), head_generation=12, contact=90.0, known=None
-    )
+    state = State(served=(7, 8), control=control(7, 8), head_generation=12, known=None)
     for message in (
         KeyReady(7, "SERVER-7"),
         KeyDated(7, 1000),
@@ -83,8 +81,8 @@ def status() -> Status:
     )
 
 
-def exposition(directory: Path, *, peers: bool = True) -> str:
-    """The page that this gateway answers with; `directory` gets what its kernel counts."""
+def kernel(directory: Path) -> KernelCounts:
+    """What its kernel counts, written to `directory`."""
     for path, number in (
         ("nf_conntrack_count", 17),
         ("nf_conntrack_max", 262144),
@@ -93,6 +91,11 @@ def exposition(directory: Path, *, peers: bool = True) -> str:
     ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(f"{number}\n")
+    return KernelCounts(directory, directory)
+
+
+def exposition(directory: Path, *, peers: bool = True) -> str:
+    """The page that this gateway answers with; `directory` is for what its kernel counts."""
     now = status()
     link = Link(9588, "boot", lambda: "i-1")
     collector = metrics.StatusCollector(
@@ -100,7 +103,7 @@ def exposition(directory: Path, *, peers: bool = True) -> str:
         lambda: link.counts,
         now=lambda: 2000.0,
         monotonic=lambda: 101.0,
-        counts=KernelCounts(directory, directory),
+        counts=kernel(directory),
         peers=peers,
     )
     return metrics.page(collector)().decode()

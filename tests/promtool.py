@@ -20,13 +20,18 @@ class Answer:
     text: str
 
 
+def program(name: str) -> str:
+    """Where it is. One that is not there is an error: a skipped check looks like a passed one."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    assert found, f"{name}: not installed; run scripts/install prometheus"
+    return found
+
+
 def promtool(*words: str | Path, stdin: str = "") -> Answer:
-    """Call it. One that is not installed is an error: a skipped check looks like a passed one."""
-    beside = Path(sys.executable).with_name("promtool")
-    program = str(beside) if beside.exists() else shutil.which("promtool")
-    assert program, "promtool: not installed; run scripts/install promtool"
+    """Call it."""
     ran = subprocess.run(  # noqa: S603 - words are the tests' own
-        [program, *map(str, words)],
+        [program("promtool"), *map(str, words)],
         input=stdin,
         text=True,
         stdout=subprocess.PIPE,
