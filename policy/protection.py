@@ -72,6 +72,6 @@ def judge(resources: Sequence[Resource]) -> Iterator[Violation]:
         if resource.type == BUCKET and same(find(resource.props, "objectLockEnabled"), True):
             why = "its records outlive the registry"
         if why and not resource.protect:
-            cure = "set gatepair:protect to true"
+            cure = "set gatepair:protect to true, and hand it to this resource"
             yield violation(resource, "protect", f"in production, {why}", cure, value=False)
         yield from unmet_by_type(resource, DEMANDS)

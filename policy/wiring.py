@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent.parent
 
 def start() -> None:
     """Serve the pack to the engine that started this process; does not return."""
-    PolicyPack(name="gatepair", enforcement_level=EnforcementLevel.MANDATORY, policies=policies())
+    PolicyPack(name="gatepair", policies=policies())
 
 
 def policies() -> list[Policy]:
@@ -84,7 +84,7 @@ def _of_resource(rule: Rule) -> ResourceValidationPolicy:
         for violation in rule.judge(judged):
             report(str(violation), None)
 
-    return ResourceValidationPolicy(rule.name, rule.says, validate)
+    return ResourceValidationPolicy(rule.name, rule.says, validate, EnforcementLevel.MANDATORY)
 
 
 def _of_stack(rule: StackRule) -> StackValidationPolicy:
@@ -92,7 +92,7 @@ def _of_stack(rule: StackRule) -> StackValidationPolicy:
         for violation in rule.judge([_whole(resource) for resource in args.resources]):
             report(str(violation), violation.urn)
 
-    return StackValidationPolicy(rule.name, rule.says, validate)
+    return StackValidationPolicy(rule.name, rule.says, validate, EnforcementLevel.MANDATORY)
 
 
 def _whole(resource: PolicyResource) -> Resource:

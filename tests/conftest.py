@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 sys.path[:0] = [str(ROOT), str(TESTS)]
 
-FAST = ("unit", "program")
+FAST = ("unit", "program", "policy")
 """Folders whose tests are refused everything outside the process."""
 
 ONE_AFTER_ANOTHER = {

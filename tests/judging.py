@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ def resource(typ: str, name: str = "it", *, stack: str = "dev", **given: Any) ->
     """One of a type as its token ends (`ec2/eip:Eip`); `given` are `Resource`'s fields."""
     token = typ if ":" in typ.partition("/")[0] else f"aws:{typ}"
     urn = f"urn:pulumi:{stack}::gatepair::{token}::{name}"
-    return Resource(urn=urn, type=token, name=name, **{"props": {}, **given})
+    return replace(Resource(urn=urn, type=token, name=name, props={}), **given)
 
 
 def as_judged(declared: Declared) -> Resource:
@@ -38,15 +39,16 @@ def as_judged(declared: Declared) -> Resource:
 
 
 @cache
-def resources(stack: str, *, preview: bool = False) -> tuple[Resource, ...]:
+def resources(stack: str) -> tuple[Resource, ...]:
     """All that the program declares for a stack."""
-    return tuple(map(as_judged, plans.built(stack, preview=preview).declared.values()))
+    return tuple(map(as_judged, plans.built(stack).declared.values()))
 
 
-def violations(stack: str, rule: str, *, preview: bool = False) -> list[Violation]:
+def violations(stack: str, rule: str) -> list[Violation]:
     """What the rule of this name finds in a stack."""
-    (found,) = [known for known in (*RULES, *STACK_RULES) if known.name == rule]
-    declared = resources(stack, preview=preview)
-    if found in STACK_RULES:
-        return list(found.judge(declared))
-    return [wrong for one in declared for wrong in found.judge(one)]
+    declared = resources(stack)
+    for of_stack in STACK_RULES:
+        if of_stack.name == rule:
+            return list(of_stack.judge(declared))
+    (alone,) = [known for known in RULES if known.name == rule]
+    return [wrong for one in declared for wrong in alone.judge(one)]
