@@ -67,8 +67,8 @@ _ACCESS_KEY = re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-
 """IAM user guide, "IAM identifiers", section "Understanding unique ID prefixes"."""
 _SECRET_KEY = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=])")
 _DRAWN = 22
-"""Different characters that 40 drawn from 64 have all but once in a thousand times; words and paths
-of that length have fewer, hex has 16 at most."""
+"""Different characters that 40 drawn from 64 have, all but twice in 100,000 times (drawn to find
+out); words and paths of that length have fewer, hex has 16 at most."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{24,}(?:\s*\n\s*[A-Za-z0-9+/]+)*={0,2}")
 """A run of it, also over several lines."""
 _NAME_BEFORE = 40

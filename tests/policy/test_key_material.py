@@ -53,6 +53,7 @@ def test_no_stack_breaks_it(stack: str) -> None:
         f"PresharedKey = {KEY}",
         f'{{"private_key": "{KEY}"}}',
         f"- {KEY}\n",
+        f"its sha256 is known, PrivateKey = {KEY}",
         f"PublicKey = {KEY}\nPrivateKey = {KEY}",
         f"private_key={LOT.randbytes(32).hex()}",
         f"preshared_key: {LOT.randbytes(32).hex()}",
