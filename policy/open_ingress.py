@@ -37,8 +37,8 @@ PERMISSION = "aws:lambda/permission:Permission"
 SLOTS = 2
 """Ports that may be open, one for each key slot."""
 _OWNED = {4: 8, 6: 16}
-"""The widest block that one organisation holds, by IP version; IANA gave out /8s and registries
-give out /16s of IPv6 (IANA, "IPv4 Address Space Registry"; ARIN's largest IPv6 allocation)."""
+"""The prefix of the widest block that may be one organisation's, by IP version. IANA gave /8s to
+single ones ("IPv4 Address Space Registry"); for IPv6 it is a choice, wide enough for anybody."""
 _SOURCES = (
     "cidrIpv4",
     "cidrIpv6",
