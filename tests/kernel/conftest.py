@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.kernel)
-    items.sort(key=lambda i: i.path.stem == "test_takeover" and here in i.path.parents)
+    late = {"test_clock": 1, "test_takeover": 2}
+    items.sort(key=lambda i: late.get(i.path.stem, 0) if here in i.path.parents else 0)
 
 
 @pytest.fixture(scope="session")
