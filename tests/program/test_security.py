@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recorder import Declared, Recorder
 
 KEY_SHAPED = re.compile(
-    r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?![A-Za-z0-9+/=])"
+    r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?![A-Za-z0-9+/=])"
 )
 """Base64 of 32 bytes, as WireGuard writes a key."""
 
@@ -306,9 +306,10 @@ def texts(value: Any) -> list[str]:
     return found
 
 
-def test_the_search_for_keys_finds_one_that_is_hidden() -> None:
+@pytest.mark.parametrize("between", [" = ", "=", '"'])
+def test_the_search_for_keys_finds_one_that_is_hidden(between: str) -> None:
     key = base64.b64encode(bytes(range(32))).decode()
-    once = base64.b64encode(f"PrivateKey = {key} and then some more".encode()).decode()
+    once = base64.b64encode(f"PrivateKey{between}{key} and then some more".encode()).decode()
     twice = base64.b64encode(f"content: {once}".encode()).decode()
     assert any(KEY_SHAPED.search(text) for text in texts({"a": [{"b": twice}]}))
 
