@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 python := .venv/bin/python
 # The lab's tests wait more than they work: the others run beside them
-beside := $(python) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+beside := $(python) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: help up down check test test-all test-kernel mutants openapi lock install
 

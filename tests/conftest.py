@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -32,13 +34,24 @@ bed and its port. All other modules share nothing, and stay whole for their fixt
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "true"
 
 
+class Turns(LoadScopeScheduling):
+    """What shares something goes to one worker, in its order; the two long ones begin."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(Path(nodeid.partition("::")[0]).relative_to(TESTS.name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Turns:
+    """Called by pytest-xdist, where tests run beside each other."""
+    return Turns(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares something is one group of pytest-xdist's; the two long ones begin."""
-    groups = {item: _group(item.path.relative_to(TESTS)) for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    """On one of several workers."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: {"lab": 0, "bed": 1}.get(groups[item], 2))
+        order = {"lab": 0, "bed": 1}
+        items.sort(key=lambda item: order.get(_group(item.path.relative_to(TESTS)), 2))
 
 
 def _group(module: Path) -> str:

@@ -16,9 +16,7 @@ from recorder import SECRET_MARK
 if TYPE_CHECKING:
     from recorder import Declared, Recorder
 
-KEY_SHAPED = re.compile(
-    r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?![A-Za-z0-9+/=])"
-)
+KEY_SHAPED = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=(?![A-Za-z0-9+/=])")
 """Base64 of 32 bytes, as WireGuard writes a key."""
 
 
