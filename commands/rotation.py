@@ -151,7 +151,7 @@ def wait(args: argparse.Namespace) -> int:
     while situation is None or not situation.ready:
         if monotonic() > deadline:
             tell(*([trouble] if trouble else ()))
-            tell(*(f"after {args.timeout:.0f} s {what}" for what in _missing(situation)))
+            tell(*(f"after {args.timeout:.0f} s {what}" for what in missing(situation)))
             if args.json and situation is not None:
                 print_json({"stack": args.stack, **_json(situation, time())})
             return FAILED
@@ -178,7 +178,7 @@ def _done(situation: Situation) -> str:
     return f"nobody is left behind: {situation.using(newest)} peers use server key {newest}"
 
 
-def _missing(situation: Situation | None) -> Iterator[str]:
+def missing(situation: Situation | None) -> Iterator[str]:
     """What is still to wait for, in words."""
     if situation is None:
         yield "nothing is known of the gateways"

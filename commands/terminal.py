@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from client.delivery import Unsettled
-from effects import Refusal
+from effects import Failed, Refusal
 from registry.errors import RegistryError
 from registry.refusals import RefusedInput, check  # noqa: F401 - every command takes check from here
 
@@ -67,7 +67,7 @@ def run(
         status, messages = FAILED, ["stdout was closed before everything was printed"]
     except Unsettled as err:
         status, messages = FAILED, err.messages
-    except (RegistryError, OSError) as err:
+    except (RegistryError, Failed, OSError) as err:
         status, messages = FAILED, [err]
     except ModuleNotFoundError as err:
         status, messages = FAILED, [f"{err.name} is not installed; run scripts/install"]

@@ -101,7 +101,7 @@ def test_comments_and_other_lines_stay(text: str, pinned: str) -> None:
     ("stack", "says"),
     [
         ("nope", "does not exist; the stacks are: dev, lab, prod"),
-        ("lab", "boots an image of its own; name a stack that is deployed to AWS"),
+        ("lab", "it is the local cloud; name a stack that is deployed to AWS"),
     ],
 )
 def test_a_stack_without_an_image_to_pin_is_refused(
