@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import Run
 from fake_registry import CONTROL, SERVER_KEY, TABLE, key_of
+from fake_rotation import people, tell, wanted
 
 from commands import burning, rotation
 from commands.keys import main
 from registry.membership import Fleet, Group
-from registry.sessions import Sessions, Use
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,31 +40,6 @@ def overlap(fake: Fake, fleet: FakeFleet) -> FakeFleet:
         fleet.says(name, keys=BOTH)
         tell(fleet, name)
     return fleet
-
-
-def wanted(fake: Fake, *generations: int) -> None:
-    control = replace(CONTROL, key_generations=generations)
-    fake.client.put_item(TableName=TABLE, Item=control.to_item())
-
-
-def tell(fleet: FakeFleet, name: str, age: int = 0, **uses: tuple[int, int]) -> None:
-    """Have a gateway say who used which generation how many seconds ago."""
-    now = int(time.time())
-    found = {}
-    for who, (generation, ago) in uses.items():
-        peer = fleet.fake.registry.peer(who)
-        assert peer is not None
-        found[int(peer.address) & 0xFFFF] = Use(now - ago, generation)
-    arn = fleet.environment.instance_arn(name)
-    fleet.fake.registry.put_sessions(Sessions(arn, (1, 2), now - age, found))
-
-
-def people(fake: Fake, *names: str, days: int = 30) -> None:
-    """Peers, registered a while ago."""
-    for number, name in enumerate(names, start=1):
-        peer = fake.add(name, number)
-        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86400))
-        fake.client.put_item(TableName=TABLE, Item=replace(peer, created=created).to_item())
 
 
 # ------------------------------------------------------------------ status
