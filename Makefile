@@ -4,7 +4,7 @@ python := .venv/bin/python
 # The lab's tests wait more than they work: the others run beside them
 beside := $(python) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help up down check test test-all test-kernel mutants openapi lock install
+.PHONY: help up down check test test-quick test-all test-kernel mutants openapi lock install
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -27,6 +27,9 @@ check: ## format, lint, types: seconds
 test: install check ## every tier, the lab's end-to-end tests included: about 20 minutes
 	@scripts/install prometheus
 	@$(beside) -m "not long and not live and not kernel"
+
+test-quick: check ## the tests that need no lab and no root
+	@$(python) -m pytest -m "not lab and not kernel and not long and not live"
 
 test-all: install check ## `make test` and what takes longer, mutants included: hours
 	@scripts/install prometheus
