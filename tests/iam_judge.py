@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,35 @@ class Asked:
 def allowing(document: Mapping[str, Any], asked: Asked) -> list[str]:
     """The names of the statements that allow it; none: it is denied."""
     return [s["Sid"] for s in document["Statement"] if _allows(s, asked)]
+
+
+def permitted(documents: Iterable[Mapping[str, Any]], asked: Asked) -> bool:
+    """Whether these policies together allow it: one statement does, and none denies it."""
+    statements = [one for document in documents for one in document["Statement"]]
+    fitting = [one for one in statements if _fits(one, asked)]
+    assert {one["Effect"] for one in fitting} <= {"Allow", "Deny"}
+    return bool(fitting) and all(one["Effect"] == "Allow" for one in fitting)
+
+
+def _fits(statement: Mapping[str, Any], asked: Asked) -> bool:
+    known = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
+    assert statement.keys() <= known
+
+    def among(actions: Any) -> bool:
+        return any(fnmatchcase(asked.action, pattern) for pattern in _list(actions))
+
+    acts = among(statement["Action"]) if "Action" in statement else None
+    if acts is None:
+        acts = not among(statement["NotAction"])
+    return (
+        acts
+        and any(fnmatchcase(asked.resource, pattern) for pattern in _list(statement["Resource"]))
+        and all(
+            _holds(operator, key, _list(wanted), asked.context.get(key, ()))
+            for operator, keys in statement.get("Condition", {}).items()
+            for key, wanted in keys.items()
+        )
+    )
 
 
 def _allows(statement: Mapping[str, Any], asked: Asked) -> bool:
@@ -54,8 +83,12 @@ def _holds(operator: str, key: str, wanted: Sequence[str], given: Sequence[str])
             return bool(given) and given[0] in wanted
         case "ForAllValues:StringEquals":
             return all(value in wanted for value in given)
+        case "ForAllValues:StringNotEquals":
+            return all(value not in wanted for value in given)
         case "ForAnyValue:StringEquals":
             return any(value in wanted for value in given)
+        case "ArnLike":
+            return any(fnmatchcase(value, like) for value in given for like in wanted)
         case "Null":
             return (not given) == (wanted == ["true"])
     raise AssertionError(f"condition operator {operator} is not known here")
