@@ -35,8 +35,6 @@ All that `deploy` needs is more than the 10,240 of a role's inline policies."""
 PATH = "/gatepair-pipeline/"
 """Of roles' policies in IAM: not the stacks' own path, which `deploy` may write to."""
 
-_CREATING = "CreateAction"
-
 
 @dataclass(frozen=True)
 class Trust:
@@ -299,8 +297,8 @@ def _tagging(target: Target) -> list[dict[str, Any]]:
         )
         if service == "ec2":
             creating += ["AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress"]
-        condition = tagged(_tags(target), "RequestTag")
-        condition["StringEquals"][f"{service}:{_CREATING}"] = creating  # ty: ignore[invalid-assignment]
+        given = tagged(_tags(target), "RequestTag")["StringEquals"]
+        condition = {"StringEquals": {**given, f"{service}:CreateAction": creating}}
         base = {"Effect": "Allow", "Action": f"{service}:{action}", "Resource": everything}
         name = "Ec2" if service == "ec2" else "Elb"
         found += [

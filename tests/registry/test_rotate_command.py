@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from command import Run
-from fake_registry import SERVER_KEY, key_of
+from fake_registry import SERVER_KEY, TABLE, key_of
 from fake_rotation import people, tell, wanted
+from iam_judge import permitted
+from permissions import ACCOUNT, REGION, Recorder
 
 import plan
-from pipeline import generations, rotate
+from commands import gateways
+from pipeline import generations, policies, rotate
+from pipeline.targets import Role, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
     from fake_fleet import FakeFleet
     from fake_registry import Fake
+
+    from registry.environment import Cloud
 
 BOTH = {1: SERVER_KEY, 2: key_of(1_000_001)}
 
@@ -60,6 +67,32 @@ def served(root: Path, stack: str = "dev") -> tuple[int, ...]:
 def write(root: Path, value: str) -> None:
     path = root / "stacks" / "Pulumi.dev.yaml"
     path.write_text(path.read_text().replace("keyGenerations: [1]", f"keyGenerations: {value}"))
+
+
+@pytest.mark.parametrize("role", [Role.WATCH, Role.DEPLOY])
+def test_what_workflows_ask_of_the_gateways_their_roles_may_ask(
+    run: Callable[..., Run],
+    overlap: FakeFleet,
+    cloud: Cloud,
+    role: Role,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """`rotate end` of the role that watches, and `gateways wait` of the one that deploys."""
+    documents = policies.role_policies(Target("dev", ACCOUNT, REGION), role).values()
+    with Recorder(cloud, ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2")).listening() as (
+        asked
+    ):
+        if role is Role.WATCH:
+            assert run("end", "--plan", "dev").status == 3
+        else:
+            Run(gateways.main, capfd, ("--stack", "dev", "wait", "--timeout", "0.1"))
+    assert {one.action for one in asked} >= {"ssm:GetParameter", "dynamodb:BatchGetItem"}
+    for one in asked:
+        # the table, as Pulumi names it
+        resource = one.resource.replace(f"table/{TABLE}", "table/peer-registry-table-1a2b3c4")
+        here = {**one.context, "aws:RequestedRegion": (REGION,)}
+        assert permitted(documents, replace(one, resource=resource, context=here)), one
+    del overlap
 
 
 # ------------------------------------------------------------------ begin
