@@ -71,7 +71,8 @@ def issue(args: argparse.Namespace) -> None:
         for number in numbers:
             _gh("issue", "close", number, "--comment", "It is as it should be again.")
     elif numbers:
-        _gh("issue", "edit", numbers[0], "--body-file", "-", stdin=text)
+        # not `gh issue edit`, which asks for more than a workflow's token may see
+        _send("PATCH", f"repos/{{owner}}/{{repo}}/issues/{numbers[0]}", {"body": text})
     else:
         _gh("issue", "create", "--title", args.title, "--body-file", "-", stdin=text)
     did = "closed" if args.close else "updated" if numbers else "opened"
@@ -95,7 +96,8 @@ def propose(args: argparse.Namespace) -> int:
     known = _gh("pr", "list", "--head", args.branch, "--state", "open", "--json", "number")
     numbers = [str(one["number"]) for one in json.loads(known)]
     if numbers:
-        _gh("pr", "edit", numbers[0], "--title", args.title, "--body-file", "-", stdin=body)
+        said = {"title": args.title, "body": body}
+        _send("PATCH", f"repos/{{owner}}/{{repo}}/pulls/{numbers[0]}", said)
     else:
         what = ("--title", args.title, "--body-file", "-")
         _gh("pr", "create", "--head", args.branch, "--base", args.base, *what, stdin=body)
