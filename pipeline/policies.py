@@ -170,8 +170,13 @@ def denied(target: Target, role: Role) -> list[dict[str, Any]]:
             "Effect": "Deny",
             "Action": "kms:Decrypt",
             "Resource": "*",
-            # true also of a key without any alias
-            "Condition": {"ForAllValues:StringNotEquals": {"kms:ResourceAliases": [KEY_ALIAS]}},
+            "Condition": {
+                # true also of a key without any alias
+                "ForAllValues:StringNotEquals": {"kms:ResourceAliases": [KEY_ALIAS]},
+                # DynamoDB opens the registry with AWS's own key, in the name of whoever reads it
+                # (developer guide, "How DynamoDB uses AWS KMS"); true also of a call without it
+                "StringNotEquals": {"kms:ViaService": f"dynamodb.{target.region}.amazonaws.com"},
+            },
         },
     ]
     if role is Role.DEPLOY:

@@ -81,6 +81,9 @@ def _holds(operator: str, key: str, wanted: Sequence[str], given: Sequence[str])
         case "StringEquals":
             assert len(given) <= 1, f"{key} has one value"
             return bool(given) and given[0] in wanted
+        case "StringNotEquals":
+            assert len(given) <= 1, f"{key} has one value"
+            return not given or given[0] not in wanted
         case "ForAllValues:StringEquals":
             return all(value in wanted for value in given)
         case "ForAllValues:StringNotEquals":

@@ -107,6 +107,10 @@ def test_no_other_key_opens_anything_whoever_allows_it(role: Role) -> None:
     assert permitted(documents, decrypting())
     assert not permitted(documents, decrypting(aliases=("alias/gatepair/prod",)))
     assert not permitted(documents, decrypting(aliases=()))
+    for service, opens in (("dynamodb", True), ("secretsmanager", False), ("ssm", False)):
+        asked = decrypting(aliases=("alias/aws/some",))
+        via = {**asked.context, "kms:ViaService": (f"{service}.eu-west-1.amazonaws.com",)}
+        assert permitted(documents, replace(asked, context=via)) is opens
 
 
 def test_the_deploying_role_does_not_touch_what_it_stands_on() -> None:
