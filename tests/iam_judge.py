@@ -76,7 +76,9 @@ def _allows(statement: Mapping[str, Any], asked: Asked) -> bool:
     )
 
 
-def _holds(operator: str, key: str, wanted: Sequence[str], given: Sequence[str]) -> bool:
+def _holds(  # noqa: PLR0911 - one line each
+    operator: str, key: str, wanted: Sequence[str], given: Sequence[str]
+) -> bool:
     match operator:
         case "StringEquals":
             assert len(given) <= 1, f"{key} has one value"
