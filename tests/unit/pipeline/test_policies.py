@@ -232,6 +232,17 @@ def test_a_policy_is_as_long_as_iam_takes(role: Role) -> None:
         assert all(name.isalnum() for name in names)
 
 
+def test_code_that_nobody_has_read_opens_the_state_and_sees_nothing_else() -> None:
+    allowed = [
+        (statement["Action"], statement["Resource"])
+        for document in policies.role_policies(TARGET, Role.PREVIEW).values()
+        for statement in document["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    assert [action for action, _ in allowed] == ["s3:ListBucket", "s3:GetObject", "kms:Decrypt"]
+    assert "*" not in [resource for _, resource in allowed]
+
+
 def test_nothing_that_may_change_is_in_a_role_that_looks() -> None:
     looking = ("Describe", "Get", "List", "BatchGet", "Query", "Decrypt")
     for role in (Role.PREVIEW, Role.WATCH):
