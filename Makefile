@@ -4,7 +4,7 @@ python := .venv/bin/python
 # The lab's tests wait more than they work: the others run beside them
 beside := $(python) -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help up down check test test-quick test-all test-kernel mutants openapi lock install
+.PHONY: help up down check test test-quick test-all test-kernel mutants workflows openapi lock install
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,10 @@ test-kernel: install ## gateways on Debian's own kernel, under QEMU: about 10 mi
 mutants: ## break the code on purpose; each break must fail a test
 	@scripts/install prometheus
 	@$(python) tests/mutants.py
+
+workflows: ## lint the GitHub workflows; wants actionlint, shellcheck and zizmor on PATH
+	@actionlint
+	@zizmor --offline --quiet .github
 
 openapi: ## the HTTP API's document, as docs/openapi.json has it, on stdout
 	@$(python) -m api.openapi
