@@ -18,7 +18,7 @@ from registry import validation
 if TYPE_CHECKING:
     import argparse
 
-    from pipeline.foundation import Ground, Step
+    from pipeline.ground import Ground, Step
     from pipeline.targets import Target
 
 tell = partial(terminal.tell, "bootstrap")
@@ -66,7 +66,7 @@ def bootstrap(args: argparse.Namespace) -> int:
 
 def _ground(target: Target, trust: Trust, vpc_id: str | None) -> Ground:
     """With the operator's own credentials, in the stack's region."""
-    from pipeline.foundation import Ground
+    from pipeline.ground import Ground
     from registry import environment
 
     cloud = environment.session(target.stack)

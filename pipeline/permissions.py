@@ -115,7 +115,7 @@ KINDS: Mapping[str, Kind] = {
         names=_TABLE,
         tagged=False,
     ),
-    # what it may write of the table: `policies.writing_control`
+    # what it may write of the table: `WriteControl` in managing.py
     "aws:dynamodb/tableItem:TableItem": NONE,
     "aws:ec2/eip:Eip": Kind(
         make=("ec2:AllocateAddress",),

@@ -17,8 +17,11 @@ from pipeline import stack_files
 from registry.refusals import RefusedInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+PROJECT = "gatepair"
+"""Pulumi's name of it, and the value of the tag `project`."""
 
 KEY_ALIAS = "alias/gatepair-state"
 """Of the KMS key for stack secrets: not below `alias/gatepair/`, where the stacks' own keys are."""
@@ -64,6 +67,24 @@ class Target:
     def secrets_provider(self) -> str:
         """Of `pulumi stack init`. The context binds the stack's data key to the stack's name."""
         return f"awskms://{KEY_ALIAS}?region={self.region}&context_stack={self.stack}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the program gives to everything: with __main__.py."""
+        return {"project": PROJECT, "stack": self.stack}
+
+    def arns(self, names: Iterable[str], service: str = "") -> list[str]:
+        """ARNs with this place filled in: partition, region, account, stack and service."""
+        return [
+            name.format(
+                partition=self.partition,
+                region=self.region,
+                account=self.account,
+                stack=self.stack,
+                service=service,
+            )
+            for name in names
+        ]
 
     def role_name(self, role: Role) -> str:
         """In IAM."""

@@ -12,7 +12,7 @@ from command import Run
 from moto import mock_aws
 
 import plan
-from pipeline import bootstrap, bootstrapping, foundation, policies, targets
+from pipeline import bootstrap, bootstrapping, policies, state_key, targets
 from pipeline.targets import KEY_ALIAS, Role
 from registry import environment
 
@@ -300,7 +300,7 @@ def test_a_key_that_was_made_and_not_named_is_named(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(foundation, "_name", cut)
+        patch.setattr(state_key, "_name", cut)
         assert run().status == 130
     other = aws("kms").create_key(Description="somebody's")["KeyMetadata"]["KeyId"]
     first = steps(run)[0]
