@@ -29,6 +29,7 @@ test: install check ## every tier, the lab's end-to-end tests included: about 20
 	@$(beside) -m "not long and not live and not kernel"
 
 test-quick: check ## the tests that need no lab and no root
+	@scripts/install prometheus
 	@$(python) -m pytest -m "not lab and not kernel and not long and not live"
 
 test-all: install check ## `make test` and what takes longer, mutants included: hours
