@@ -74,7 +74,7 @@ class Case:
     """What is done, for the reader of the table."""
     promise: Promise
     quick: bool
-    """Whether it takes well under a minute and replaces no gateway: `make test` has it."""
+    """Whether it takes well under a minute and replaces no gateway."""
     happen: Callable[[Fault], None]
 
     def broken(self, outcome: Outcome) -> list[str]:

@@ -47,7 +47,8 @@ COLUMNS = (
 TAIL = """\
 ## Elsewhere
 
-- `make test` has the faults that are marked with an asterisk, and holds them to the same promises.
+- `make test-all` holds each of them to the same promise; `bench/faults.py --quick` tries those
+  that are marked with an asterisk, in two minutes.
 - One gateway's clock that is ahead by a minute: `make test-kernel`, tests/kernel/test_clock.py; a
   container has no clock of its own.
 - Ten minutes without AWS: tests/gateway_lab/test_outage.py.

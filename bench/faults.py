@@ -139,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument(
         "--only", action="append", default=[], metavar="NAME", help=f"of {', '.join(CASES)}"
     )
-    options.add_argument("--quick", action="store_true", help="those that `make test` has")
+    options.add_argument("--quick", action="store_true", help="those that take two minutes in all")
     options.add_argument("--write", type=Path, metavar="FILE", help="the page, docs/faults.md")
     options.add_argument(
         "--again", action="store_true", help="only make the page anew from its data; try nothing"
