@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.kernel)
-    late = {"test_clock": 1, "test_takeover": 2}
+    late = {"test_takeover": 1, "test_clock": 2}
     items.sort(key=lambda i: late.get(i.path.stem, 0) if here in i.path.parents else 0)
 
 
