@@ -21,8 +21,8 @@ from bench.command import NotMeasured
 from commands.stacks import Stack, connect
 from effects import Failed, Refusal, run
 from lab import cloud, host, machine, paths, process, session, status
+from registry import local_cloud
 from registry.confirmation import Awaited
-from registry.environment import LAB
 from registry.waiting import wait
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def standing(name: str, say: Say) -> Generator[Ground]:
         exits = last.enter_context(ExitStack())
         directory = paths.run() / "bench"
         directory.mkdir(mode=0o700, exist_ok=True)
-        ground = Ground(say, connect(LAB), host.create(), directory, exits, ours)
+        ground = Ground(say, connect(local_cloud.STACK), host.create(), directory, exits, ours)
         with _deaf_at_the_end():
             yield ground
             say("leaving the lab as it was" if not ours else "ending the lab")
@@ -160,7 +160,8 @@ def operators_command(
 
     It may take `limit` seconds.
     """
-    command = [sys.executable, str(paths.CHECKOUT / "scripts" / name), "--stack", LAB, *words]
+    script = str(paths.CHECKOUT / "scripts" / name)
+    command = [sys.executable, script, "--stack", local_cloud.STACK, *words]
     env = process.mark(f"bench-{name}-{words[0]}")
     return run(command, timeout=limit, check=check, env=env)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from effects import Failed, Refusal, run
 from lab import clients, host, machine, netns, status
 from lab.process import await_condition
-from registry import environment
+from registry import environment, local_cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -217,7 +217,7 @@ def same(tunnel: Tunnel) -> str:
 
 def scene(tunnels: Sequence[Tunnel], address: IPv4Address) -> Scene:
     """The lab's scene as its environment describes it."""
-    stack = environment.find(environment.LAB)
+    stack = environment.find(local_cloud.STACK)
     return Scene(
         tunnels=tuple(tunnels),
         host=address,

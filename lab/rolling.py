@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lab import aws
-from registry import environment
+from registry import environment, local_cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ _PAUSE = 0.5
 
 def await_replaced(say: Callable[[str], None], timeout: float = DEADLINE) -> None:
     """Wait until no instance refresh is under way; raises `TimeoutError`."""
-    group = environment.find(environment.LAB, environment.session(environment.LAB))
+    group = environment.find(local_cloud.STACK, environment.session(local_cloud.STACK))
     client = aws.client("autoscaling")
     end, before = time.monotonic() + timeout, ""
     while True:

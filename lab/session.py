@@ -37,7 +37,7 @@ from lab import (
     status,
     vpc,
 )
-from registry import environment
+from registry import environment, local_cloud
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -62,7 +62,7 @@ _NETNS_FILES = Path("/etc/netns")
 
 def preflight(stack_file: Path | None = None, kind: kinds.Kind = kinds.CONTAINER) -> None:
     """Refuse what would fail later, with the cure, before anything is created."""
-    project.load(paths.CHECKOUT, environment.LAB, stack_file)
+    project.load(paths.CHECKOUT, local_cloud.STACK, stack_file)
     if os.geteuid() != 0:
         raise Refusal("lab", "needs root for namespaces and machines", "run it with sudo")
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -123,7 +123,7 @@ def up(stack_file: Path | None, say: Say, kind: kinds.Kind = kinds.CONTAINER) ->
     machines.start(say)
     say(f"deploying stacks/Pulumi.lab.yaml: {deploy(stack_file)}")
     process.start("balancer", process.daemon("balancer"), ready=balancer.ready)
-    if environment.find(environment.LAB).api_function:
+    if environment.find(local_cloud.STACK).api_function:
         api.start()
         say(f"HTTP API; {paths.api()} says where, and has a key to sign with")
     address = host.create()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lab import aws, clients, machine
-from registry import environment
+from registry import environment, local_cloud
 from registry.store import Registry
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def slot(generation: int) -> int:
 
 def read() -> Status:
     """Ask for it all. Raises `Refusal` when the lab is not up or has no stack yet."""
-    stack = environment.find(environment.LAB)
+    stack = environment.find(local_cloud.STACK)
     registry = Registry(aws.client("dynamodb"), stack.table)
     head = registry.head()
     generations = tuple(head.control.key_generations) if head.control else ()

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from effects import Refusal
+from registry import local_cloud
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-LAB = "lab"
-"""The local cloud, which is never deployed to AWS."""
 
 _VALUE = r"\[[^\]]*\]|\"[^\"\n]*\"|'[^'\n]*'|[^\s#\[]*"
 """A list in brackets, a quoted text, or a word."""
@@ -24,7 +22,7 @@ _DASHED = r"(?:[ \t]*(?:#[^\n]*)?\n[ ]*-[ \t]+[^\n]*)+"
 def path_of(stack: str, root: Path) -> Path:
     """The file of a stack that is deployed to AWS. Raises `Refusal` when there is none."""
     path = root / "stacks" / f"Pulumi.{stack}.yaml"
-    if stack == LAB:
+    if stack == local_cloud.STACK:
         raise Refusal(
             f"stack {stack}", "it is the local cloud", "name a stack that is deployed to AWS"
         )

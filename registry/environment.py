@@ -24,9 +24,6 @@ from registry.errors import RegistryError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-LAB = "lab"
-"""The stack that stands in the local cloud."""
-
 LAB_REGION = "eu-west-1"
 LAB_CREDENTIAL = "testing"
 
@@ -151,7 +148,7 @@ def session(stack: str) -> Cloud:
     """
     validation.stack_name(stack)
     aws = botocore.session.Session()
-    if stack == LAB:
+    if stack == local_cloud.STACK:
         aws.set_config_variable("region", LAB_REGION)
         aws.set_credentials(LAB_CREDENTIAL, LAB_CREDENTIAL)
         return Cloud(aws, local_cloud.endpoint())

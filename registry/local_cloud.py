@@ -8,6 +8,9 @@ from pathlib import Path
 
 from effects import Refusal
 
+STACK = "lab"
+"""The stack that stands in it, and is never deployed to AWS."""
+
 DIRECTORY_VARIABLE = "GATEPAIR_LAB"
 """Environment variable that puts the local cloud elsewhere than in `DIRECTORY`."""
 
@@ -29,4 +32,4 @@ def endpoint() -> str:
     try:
         return str(json.loads(address().read_text())["endpoint"])
     except (OSError, ValueError, KeyError, TypeError) as err:
-        raise Refusal("stack lab", "the lab is not up", "start it with `make up`") from err
+        raise Refusal(f"stack {STACK}", "the lab is not up", "start it with `make up`") from err

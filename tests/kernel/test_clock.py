@@ -10,11 +10,12 @@ import pytest
 from lab_driver import eventually
 from lab_pings import Pings, served_by
 
+from bench.harm import dropping
 from lab import paths, qemu, security, vpc
-from lab.netns import run_in
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
 
     from lab_driver import LabDriver
 
@@ -36,17 +37,11 @@ def ahead(lab: LabDriver, gateway: str) -> float:
     return float(lab.on(gateway, "date", "+%s.%N").stdout) - time.time()
 
 
-@contextmanager
-def without_time() -> Generator[None]:
+def without_time() -> AbstractContextManager[None]:
     """The VPC's time service answers nobody meanwhile."""
-    table = "ip no_time"
     base = "{ type filter hook input priority -10 ; }"
-    rule = f"add rule {table} in ip daddr {security.TIME} udp dport 123 drop"
-    run_in(vpc.NAMESPACE, ["nft", f"add table {table} ; add chain {table} in {base} ; {rule}"])
-    try:
-        yield
-    finally:
-        run_in(vpc.NAMESPACE, ["nft", f"delete table {table}"])
+    asked = f"ip daddr {security.TIME} udp dport 123"
+    return dropping(vpc.NAMESPACE, "ip no_time", base, asked)
 
 
 @contextmanager
