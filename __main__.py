@@ -33,7 +33,7 @@ key = GatewayKey("gateway-key", GatewayKeyArgs(protect=chosen.protect, tags=tags
 balancer = LoadBalancer(
     "load-balancer", LoadBalancerArgs(settings=chosen, network=network, tags=tags), here
 )
-told = PeerRegistryArgs(settings=chosen, balancer=balancer, tags=tags)
+told = PeerRegistryArgs(settings=chosen, network=network, balancer=balancer, tags=tags)
 registry = PeerRegistry("peer-registry", told, here)
 store = ArtifactStore(
     "artifact", ArtifactStoreArgs(root=root, protect=chosen.protect, tags=tags), here

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 METRICS_PORT = 9586
 HELPER_PORT = 9587
+VXLAN_PORT = 4789
+"""UDP (RFC 7348), between the gateways of a routed stack."""
+
+SNAT, ROUTED = "snat", "routed"
 
 _VPC_WIDEST, _VPC_NARROWEST = 16, 24
 _AWS_NARROWEST = 28
@@ -71,7 +75,8 @@ class AdoptedVpc:
     public_subnet_ids: tuple[str, ...]
     gateway_subnet_ids: tuple[str, ...]
     route_table_ids: tuple[str, ...]
-    """The tables that lead to what clients reach. Nothing is put into them."""
+    """The tables of the subnets that clients reach. Routed, the gateways keep one route in each: to
+    the clients' pool. Nothing else is put into them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,16 @@ class Settings:
     http_api: bool
     takeover: bool
     """Whether a client's session goes on at once on the gateway it lands on."""
+    egress: str
+    """How clients' packets leave a gateway: `snat`, with its address; `routed`, with their own."""
+    connections_to_clients: bool
+    """Whether hosts may begin connections to the clients that may reach them."""
     protect: bool
+
+    @property
+    def routed(self) -> bool:
+        """Whether clients are seen by their own addresses."""
+        return self.egress == ROUTED
 
     @property
     def reachable_cidrs(self) -> tuple[IPv4Network, ...]:
@@ -170,12 +184,15 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
         preshared_keys=values.flag("presharedKeys"),
         http_api=values.flag("httpApi"),
         takeover=values.flag("takeover"),
+        egress=values.choice("egress", (SNAT, ROUTED)),
+        connections_to_clients=values.flag("connectionsToClients"),
         protect=values.flag("protect"),
     )
     values.refuse_unknown()
     _check_ports(values, settings)
     _check_overlaps(values, settings)
     _check_dns(values, settings)
+    _check_egress(values, settings)
     if values.wrong:
         raise WrongSettings(values.wrong)
     return settings
@@ -256,6 +273,10 @@ def _adopted_vpc(values: Values, given: Mapping[str, Any]) -> AdoptedVpc:
         )
         _refuse_one_zone(values, f"vpc.{key}", given.get(key))
     tables = given.get("routeTableIds", [])
+    if tables == [] and values.text("egress") == ROUTED:
+        why = "names no table: hosts would not find the way back to clients"
+        cure = "name the tables of the subnets that clients reach, or use egress: snat"
+        values.refuse("vpc.routeTableIds", tables, why, cure)
     return AdoptedVpc(
         id=str(identity),
         cidrs=cidrs,
@@ -343,6 +364,8 @@ def _is_address(text: str) -> bool:
 def _check_ports(values: Values, settings: Settings) -> None:
     """Nothing listens where something else does."""
     taken = {METRICS_PORT: "the metrics port", HELPER_PORT: "the client helper's port"}
+    if settings.routed:
+        taken[VXLAN_PORT] = "the port on which gateways forward to each other"
     wanted = [("port", settings.port, "it")]
     if settings.port:
         wanted.append(("port", settings.port + 1, f"the second key slot's, {settings.port + 1},"))
@@ -382,3 +405,13 @@ def _check_dns(values: Values, settings: Settings) -> None:
                 "use a resolver in there, for example the VPC's own, at its base address plus two"
             )
             values.refuse("dns.servers", str(server), why, cure)
+
+
+def _check_egress(values: Values, settings: Settings) -> None:
+    """Each mode only with what it needs."""
+    if settings.routed and not settings.takeover:
+        why = "needs takeover, by which gateways know where a client's session is"
+        values.refuse("egress", settings.egress, why, "set takeover: true, or use egress: snat")
+    if settings.connections_to_clients and not settings.routed:
+        why = f"needs egress: {ROUTED}; translated, clients have no address in the VPC"
+        values.refuse("connectionsToClients", True, why, f"set egress: {ROUTED}, or take it out")

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 PRIVATE = tuple(
     IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
@@ -62,6 +62,14 @@ class Values:
         if text not in ("true", "false", ""):
             self.refuse(key, text, "is neither true nor false", "write true or false")
         return text == "true"
+
+    def choice(self, key: str, known: Sequence[str]) -> str:
+        """One of `known`; the first of them when it is not given, and in place of a wrong one."""
+        text = self.text(key) or known[0]
+        if text not in known:
+            self.refuse(key, text, f"is none of {', '.join(known)}", f"write {' or '.join(known)}")
+            return known[0]
+        return text
 
     def document(self, key: str, keys: Iterable[str]) -> dict[str, Any] | None:
         """An object with no other keys than `keys`; None in place of a wrong one."""

@@ -39,6 +39,8 @@ class Network(pulumi.ComponentResource):
     public_subnet_ids: Mapping[str, pulumi.Input[str]]
     """The load balancer's, by a key that stays: the zone, or an adopted subnet's id."""
     gateway_subnet_ids: Mapping[str, pulumi.Input[str]]
+    route_table_ids: tuple[pulumi.Input[str], ...]
+    """The tables in which the gateways of a routed stack keep a route to the clients' pool."""
 
     def __init__(
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
@@ -52,6 +54,7 @@ class Network(pulumi.ComponentResource):
             self.vpc_id = where.id
             self.public_subnet_ids = {key: key for key in where.public_subnet_ids}
             self.gateway_subnet_ids = {key: key for key in where.gateway_subnet_ids}
+            self.route_table_ids = where.route_table_ids
         else:
             self._create(where)
 
@@ -82,6 +85,7 @@ class Network(pulumi.ComponentResource):
         self.vpc_id = internet.vpc_id
         public = self._route_table("public", internet)
         gateway = self._route_table("gateway", internet)
+        self.route_table_ids = (public.id, gateway.id)
         cut = blocks(new.cidr, new.availability_zones)
         self.public_subnet_ids = {
             zone: self._subnet("public", zone, cut[zone], public) for zone in new.availability_zones

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from components.load_balancer import LoadBalancer
+    from components.network import Network
     from settings import Settings
 
 _HASH_KEY, _RANGE_KEY = "pk", "sk"
@@ -24,16 +25,18 @@ class PeerRegistryArgs:
     """Inputs of `PeerRegistry`."""
 
     settings: Settings
+    network: Network
     balancer: LoadBalancer
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def control_item(settings: Settings, balancer: LoadBalancer) -> dict[str, Any]:
+def control_item(args: PeerRegistryArgs) -> dict[str, Any]:
     """The `control` item in DynamoDB's own notation. Gateways read it about once a second.
 
     Where clients find the load balancer is in it, and not in the user data: gateways only pass it
-    on, and another address must not replace them.
+    on, and another address must not replace them. The same holds for how packets leave them.
     """
+    settings, balancer = args.settings, args.balancer
     return {
         _HASH_KEY: {"S": "control"},
         _RANGE_KEY: {"S": "control"},
@@ -45,7 +48,21 @@ def control_item(settings: Settings, balancer: LoadBalancer) -> dict[str, Any]:
         "takeover": {"BOOL": settings.takeover},
         "endpoint": {"S": settings.endpoint or balancer.dns_name},
         "addresses": {"L": [{"S": address} for address in balancer.addresses]},
+        **(_routed(settings, args.network) if settings.routed else {}),
     }
+
+
+def _routed(settings: Settings, network: Network) -> dict[str, Any]:
+    """What a routed stack says beyond that. What is not said is none, or not so."""
+    says: dict[str, Any] = {
+        "egress": {"S": settings.egress},
+        "route_tables": {"L": [{"S": table} for table in network.route_table_ids]},
+    }
+    if settings.connections_to_clients:
+        says["connections_to_clients"] = {"BOOL": True}
+    if settings.monitoring_cidrs:
+        says["monitoring_cidrs"] = {"L": [{"S": str(cidr)} for cidr in settings.monitoring_cidrs]}
+    return says
 
 
 class PeerRegistry(pulumi.ComponentResource):
@@ -84,9 +101,7 @@ class PeerRegistry(pulumi.ComponentResource):
             table_name=table.name,
             hash_key=_HASH_KEY,
             range_key=_RANGE_KEY,
-            item=pulumi.Output.json_dumps(
-                control_item(args.settings, args.balancer), sort_keys=True
-            ),
+            item=pulumi.Output.json_dumps(control_item(args), sort_keys=True),
             opts=child,
         )
 

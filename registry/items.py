@@ -32,6 +32,9 @@ Kind = Literal["put", "remove"]
 
 LAST_PORT = 65535
 
+SNAT, ROUTED = "snat", "routed"
+"""How clients' packets leave a gateway: with its address, or with their own."""
+
 T = TypeVar("T")
 
 
@@ -322,6 +325,19 @@ class Control:
     """Host name that clients dial; empty where an older program has written the item."""
     addresses: tuple[IPv4Address, ...] = ()
     """The load balancer's, one in each availability zone."""
+    egress: str = SNAT
+    """How clients' packets leave a gateway; also what an item without it means."""
+    route_tables: tuple[str, ...] = ()
+    """Ids of the VPC route tables in which the gateways keep a route to the clients' pool."""
+    connections_to_clients: bool = False
+    """Whether what a client may reach may begin connections to it."""
+    monitoring_cidrs: tuple[IPv4Network, ...] = ()
+    """Who may read metrics; said where the security group leaves that to the packet filter."""
+
+    @property
+    def routed(self) -> bool:
+        """Whether clients' packets keep their own addresses."""
+        return self.egress == ROUTED
 
     @property
     def newest(self) -> int:
@@ -339,6 +355,10 @@ class Control:
             "takeover": self.takeover,
             "endpoint": self.endpoint or None,
             "addresses": self.addresses or None,
+            "egress": self.egress if self.routed else None,
+            "route_tables": self.route_tables or None,
+            "connections_to_clients": self.connections_to_clients or None,
+            "monitoring_cidrs": self.monitoring_cidrs or None,
         }
         return {**CONTROL_KEY, **attributes(values)}
 
@@ -354,6 +374,9 @@ class Control:
         port = read.number("port")
         if not 1 <= port < LAST_PORT:
             raise read.fault(f"port: {port} leaves no room for two UDP ports")
+        egress = read.text("egress", SNAT)
+        if egress not in (SNAT, ROUTED):
+            raise read.fault(f"egress: {egress!r} is neither {SNAT} nor {ROUTED}")
         return cls(
             key_generations=generations,
             port=port,
@@ -363,6 +386,10 @@ class Control:
             takeover=read.flag("takeover", default=True),
             endpoint=read.text("endpoint", ""),
             addresses=read.convert_all("addresses", IPv4Address),
+            egress=egress,
+            route_tables=read.texts("route_tables"),
+            connections_to_clients=read.flag("connections_to_clients", default=False),
+            monitoring_cidrs=read.convert_all("monitoring_cidrs", IPv4Network),
         )
 
 

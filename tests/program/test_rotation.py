@@ -77,6 +77,50 @@ def test_switching_takeover_touches_the_control_item_and_nothing_else() -> None:
     assert only.endswith("dynamodb/tableItem:TableItem::peer-registry-control")
 
 
+SNAT_SAYS = {
+    "pk",
+    "sk",
+    "key_generations",
+    "port",
+    "vpc_cidrs",
+    "routed_cidrs",
+    "client_pool",
+    "takeover",
+    "endpoint",
+    "addresses",
+}
+
+
+def control_of(stack: str, **change: str) -> dict[str, Any]:
+    plan = plans.build(stack, preview=False, change={f"gatepair:{k}": v for k, v in change.items()})
+    return json.loads(plan.one("dynamodb/tableItem:TableItem").inputs["item"])
+
+
+@pytest.mark.parametrize("stack", [*plans.COMMITTED, "mine", "adopting"])
+def test_a_stack_that_translates_says_nothing_of_routes(stack: str) -> None:
+    assert set(control_of(stack)) == SNAT_SAYS
+
+
+def test_a_routed_stack_names_the_tables_it_was_given_and_who_may_read_metrics() -> None:
+    item = control_of("routed")
+    assert {key: item[key] for key in set(item) - SNAT_SAYS} == {
+        "egress": {"S": "routed"},
+        "route_tables": {"L": [{"S": "rtb-0e"}, {"S": "rtb-0f"}]},
+        "connections_to_clients": {"BOOL": True},
+        "monitoring_cidrs": {"L": [{"S": "10.70.9.0/24"}, {"S": "10.60.1.0/24"}]},
+    }
+
+
+def test_a_routed_stack_names_both_tables_of_the_vpc_it_makes() -> None:
+    item = control_of("lab", egress="routed")
+    assert {key: item[key] for key in set(item) - SNAT_SAYS} == {
+        "egress": {"S": "routed"},
+        "route_tables": {
+            "L": [{"S": "network-public-routes-id"}, {"S": "network-gateway-routes-id"}]
+        },
+    }
+
+
 def test_the_registry_can_be_taken_back_to_any_second(plan: Recorder) -> None:
     table = plan.one("dynamodb/table:Table").inputs
     assert table["pointInTimeRecovery"] == {"enabled": True}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
@@ -167,6 +167,11 @@ def test_the_last_generation_is_the_one_for_new_configs(generations: list[int]) 
         ("port", {"N": "65535"}),
         ("port", {"N": "0"}),
         ("takeover", {"S": "no"}),
+        ("egress", {"S": "Routed"}),
+        ("egress", {"S": ""}),
+        ("route_tables", {"S": "rtb-1"}),
+        ("connections_to_clients", {"S": "no"}),
+        ("monitoring_cidrs", {"L": [{"S": "10.0.0.1/8"}]}),
     ],
 )
 def test_control_with_a_network_or_port_that_is_none_does_not_parse(
@@ -181,6 +186,26 @@ def test_takeover_is_on_unless_control_says_otherwise() -> None:
     assert Control.from_item({**item, "takeover": {"BOOL": False}}).takeover is False
     del item["takeover"]
     assert Control.from_item(item).takeover is True
+
+
+def test_packets_are_translated_unless_control_says_otherwise() -> None:
+    item = CONTROL.to_item()
+    assert not set(item) & {"egress", "route_tables", "connections_to_clients", "monitoring_cidrs"}
+    read = Control.from_item(item)
+    assert (read.egress, read.routed, read.connections_to_clients) == ("snat", False, False)
+    assert (read.route_tables, read.monitoring_cidrs) == ((), ())
+
+
+def test_a_routed_control_comes_back_as_it_was_written() -> None:
+    routed = replace(
+        CONTROL,
+        egress="routed",
+        route_tables=("rtb-1", "rtb-2"),
+        connections_to_clients=True,
+        monitoring_cidrs=(IPv4Network("10.9.0.0/16"), IPv4Network("10.8.0.0/16")),
+    )
+    assert routed.routed
+    assert Control.from_item(routed.to_item()) == routed
 
 
 def test_the_head_of_an_empty_table_is_generation_nought() -> None:

@@ -72,6 +72,8 @@ def test_the_labs_settings_are_good_and_typed() -> None:
         preshared_keys=True,
         http_api=True,
         takeover=True,
+        egress="snat",
+        connections_to_clients=False,
         protect=False,
     )
 
@@ -106,6 +108,10 @@ GOOD = [
     {"vpc": {k: v for k, v in ADOPTED.items() if k != "routeTableIds"}},
     {"routedCidrs": ["10.30.0.0/16"], "dns": {"servers": ["10.30.0.53"]}},
     {"clientCidrs": ["198.51.100.0/24", "203.0.113.7/32"]},
+    {"egress": "routed"},
+    {"egress": "routed", "connectionsToClients": "true"},
+    {"egress": "routed", "vpc": ADOPTED},
+    {"port": "4789"},
 ]
 
 
@@ -393,7 +399,50 @@ WRONG: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"dns": {"server": []}}, "dns.server", "[]", "is not a key", "did you mean servers?"),
     ({"protect": "yes"}, "protect", "yes", "is neither true nor false", "write true or false"),
     ({"prot": "1"}, "prot", "1", "is not a key", "did you mean port?"),
-    ({"egress": "routed"}, "egress", "routed", "is not a key", "remove it; there are accountIds"),
+    ({"retentionDays": "7"}, "retentionDays", "7", "is not a key", "remove it; there are account"),
+    ({"egress": "nat"}, "egress", "nat", "is none of snat, routed", "write snat or routed"),
+    (
+        {"egress": "routed", "takeover": "false"},
+        "egress",
+        "routed",
+        "needs takeover, by which gateways know",
+        "set takeover: true, or use egress: snat",
+    ),
+    (
+        {"connectionsToClients": "true"},
+        "connectionsToClients",
+        "true",
+        "needs egress: routed; translated, clients have no address",
+        "set egress: routed",
+    ),
+    (
+        {"egress": "routed", "vpc": {k: v for k, v in ADOPTED.items() if k != "routeTableIds"}},
+        "vpc.routeTableIds",
+        "[]",
+        "names no table",
+        "name the tables of the subnets that clients reach, or use egress: snat",
+    ),
+    (
+        {"egress": "routed", "vpc": {**ADOPTED, "routeTableIds": ["main"]}},
+        "vpc.routeTableIds",
+        "main",
+        "has another form",
+        "write it like rtb-",
+    ),
+    (
+        {"egress": "routed", "port": "4789"},
+        "port",
+        "4789",
+        "collides with the port on which gateways forward",
+        "use another port",
+    ),
+    (
+        {"egress": "routed", "gossipPort": "4789"},
+        "gossipPort",
+        "4789",
+        "collides with the port on which gateways forward",
+        "use another port",
+    ),
 ]
 
 
@@ -429,6 +478,18 @@ def test_all_wrong_settings_are_refused_at_once() -> None:
         "amiId",
         "gatewaycount",
     ]
+
+
+def test_all_that_routed_mode_lacks_is_refused_at_once() -> None:
+    adopted = {k: v for k, v in ADOPTED.items() if k != "routeTableIds"}
+    lines = refusals(egress="routed", takeover="false", gossipPort="4789", vpc=adopted)
+    assert [line.split(":")[0] for line in lines] == ["vpc.routeTableIds", "gossipPort", "egress"]
+
+
+def test_a_stack_that_says_nothing_of_egress_translates() -> None:
+    settings = parse({k: v for k, v in BASE.items() if k != "egress"}, region=REGION)
+    assert (settings.egress, settings.routed) == ("snat", False)
+    assert parsed(egress="routed").routed is True
 
 
 def test_a_refused_block_is_not_held_against_another() -> None:
