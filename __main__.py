@@ -38,7 +38,9 @@ registry = PeerRegistry("peer-registry", told, here)
 store = ArtifactStore(
     "artifact", ArtifactStoreArgs(root=root, protect=chosen.protect, tags=tags), here
 )
-may = GatewayRoleArgs(registry=registry, key=key, store=store, region=chosen.region, tags=tags)
+may = GatewayRoleArgs(
+    settings=chosen, network=network, registry=registry, key=key, store=store, tags=tags
+)
 role = GatewayRole("gateway", may, here)
 sealing = PresharedKeysArgs(role=role, protect=chosen.protect, tags=tags)
 psk = PresharedKeys("preshared-keys", sealing, here) if chosen.preshared_keys else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import iam
 
+from components import gateway_routes
 from components.statements import partition, tagged, writes
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from components.artifact_store import ArtifactStore
     from components.gateway_key import GatewayKey
+    from components.network import Network
     from components.peer_registry import PeerRegistry
+    from settings import Settings
 
 _ASSUME = {
     "Version": "2012-10-17",
@@ -34,17 +37,19 @@ _ASSUME = {
 class GatewayRoleArgs:
     """Inputs of `GatewayRole`."""
 
+    settings: Settings
+    network: Network
     registry: PeerRegistry
     key: GatewayKey
     store: ArtifactStore
-    region: str
     tags: Mapping[str, str] = field(default_factory=dict)
     """The Auto Scaling group carries them too: a gateway may act on the group with these alone."""
 
 
 def policy(args: GatewayRoleArgs) -> dict[str, Any]:
     """The role's one policy."""
-    groups = f"arn:{partition(args.region)}:autoscaling:{args.region}:*:autoScalingGroup:*:*"
+    region = args.settings.region
+    groups = f"arn:{partition(region)}:autoscaling:{region}:*:autoScalingGroup:*:*"
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -100,6 +105,9 @@ def policy(args: GatewayRoleArgs) -> dict[str, Any]:
                 "Resource": groups,
                 "Condition": tagged(args.tags),
             },
+            *gateway_routes.statements(
+                args.settings, args.network.route_table_arns, args.registry.table_arn
+            ),
         ],
     }
 
@@ -128,7 +136,10 @@ class GatewayRole(pulumi.ComponentResource):
             f"{name}-policy",
             role=role.id,
             policy=pulumi.Output.json_dumps(policy(args)),
-            opts=child,
+            # Whoever carries the role reads this item, until the last gateway is gone.
+            opts=pulumi.ResourceOptions.merge(
+                child, pulumi.ResourceOptions(depends_on=[args.registry.control])
+            ),
         )
         profile = iam.InstanceProfile(
             f"{name}-profile",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi_aws import autoscaling, ec2, vpc
 
-from components.load_balancer import SLOTS
+from components import gateway_rules as rules
 from components.user_data import HOOKS
-from settings import METRICS_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +59,10 @@ class Gateways(pulumi.ComponentResource):
 
         group = self._security_group()
         template = self._launch_template(group)
-        scaling = self._auto_scaling_group(template)
+        # There before the first gateway and gone after the last, which asks AWS for what it needs
+        # to give up the routes that it holds.
+        rules_first = pulumi.ResourceOptions(depends_on=self._rules(group))
+        scaling = self._auto_scaling_group(template, rules_first)
         # A launch that does not get healthy in time is given up and tried anew; a gateway that is
         # told to go has this long to hand its clients over.
         self._hook(scaling, "launch", "LAUNCHING", seconds=900, then="ABANDON")
@@ -70,91 +72,61 @@ class Gateways(pulumi.ComponentResource):
         self.register_outputs({"auto_scaling_group": self.auto_scaling_group})
 
     def _security_group(self) -> ec2.SecurityGroup:
-        args = self._args
-        balancer = args.balancer.security_group_id
-        group = ec2.SecurityGroup(
+        return ec2.SecurityGroup(
             f"{self._name}-sg",
             description="gatepair gateways",
-            vpc_id=args.network.vpc_id,
+            vpc_id=self._args.network.vpc_id,
             tags=self._tags("sg"),
             opts=self._child,
         )
-        last = args.settings.port + len(SLOTS) - 1
-        for what, protocol, low, high in (
-            ("wireguard", "udp", args.settings.port, last),
-            ("health", "tcp", args.settings.health_port, args.settings.health_port),
+
+    def _rules(self, group: ec2.SecurityGroup) -> list[pulumi.Resource]:
+        settings = self._args.settings
+        balancer = self._args.balancer.security_group_id
+        groups = {rules.BALANCER: balancer, rules.GATEWAYS: group.id}
+        made: list[pulumi.Resource] = []
+        for rule in rules.from_balancer(settings):
+            made.append(
+                vpc.SecurityGroupIngressRule(
+                    f"{self._name}-{rule.name}",
+                    security_group_id=group.id,
+                    description=f"{rule.says}, from the load balancer",
+                    **self._traffic(rule, groups),
+                )
+            )
+            made.append(
+                vpc.SecurityGroupEgressRule(
+                    f"{self._name}-balancer-{rule.name}",
+                    security_group_id=balancer,
+                    description=f"{rule.says}, to the gateways",
+                    **self._traffic(replace(rule, other=rules.GATEWAYS), groups),
+                )
+            )
+        for kind, several in (
+            (vpc.SecurityGroupIngressRule, rules.ingress(settings)),
+            (vpc.SecurityGroupEgressRule, rules.egress(settings)),
         ):
-            vpc.SecurityGroupIngressRule(
-                f"{self._name}-{what}",
-                security_group_id=group.id,
-                description=f"{what}, from the load balancer",
-                ip_protocol=protocol,
-                from_port=low,
-                to_port=high,
-                referenced_security_group_id=balancer,
-                tags=args.tags,
-                opts=self._child,
-            )
-            vpc.SecurityGroupEgressRule(
-                f"{self._name}-balancer-{what}",
-                security_group_id=balancer,
-                description=f"{what}, to the gateways",
-                ip_protocol=protocol,
-                from_port=low,
-                to_port=high,
-                referenced_security_group_id=group.id,
-                tags=args.tags,
-                opts=self._child,
-            )
-        # Out it goes by the rules for the VPC's blocks below.
-        vpc.SecurityGroupIngressRule(
-            f"{self._name}-gossip",
-            security_group_id=group.id,
-            description="gossip, between gateways",
-            ip_protocol="udp",
-            from_port=args.settings.gossip_port,
-            to_port=args.settings.gossip_port,
-            referenced_security_group_id=group.id,
-            tags=args.tags,
-            opts=self._child,
-        )
-        for cidr in args.settings.monitoring_cidrs:
-            vpc.SecurityGroupIngressRule(
-                f"{self._name}-metrics-from-{cidr.network_address}-{cidr.prefixlen}",
-                security_group_id=group.id,
-                description="metrics",
-                ip_protocol="tcp",
-                from_port=METRICS_PORT,
-                to_port=METRICS_PORT,
-                cidr_ipv4=str(cidr),
-                tags=args.tags,
-                opts=self._child,
-            )
-        # No UDP to the internet: a gateway's own WireGuard packets must not reach a client but as
-        # replies through the load balancer, or the client would turn to this gateway's address.
-        for what, port in (("https", 443), ("http", 80)):
-            vpc.SecurityGroupEgressRule(
-                f"{self._name}-to-{what}",
-                security_group_id=group.id,
-                description="AWS and Debian",
-                ip_protocol="tcp",
-                from_port=port,
-                to_port=port,
-                cidr_ipv4="0.0.0.0/0",
-                tags=args.tags,
-                opts=self._child,
-            )
-        for cidr in args.settings.reachable_cidrs:
-            vpc.SecurityGroupEgressRule(
-                f"{self._name}-to-{cidr.network_address}-{cidr.prefixlen}",
-                security_group_id=group.id,
-                description="what clients may reach",
-                ip_protocol="-1",
-                cidr_ipv4=str(cidr),
-                tags=args.tags,
-                opts=self._child,
-            )
-        return group
+            made += [
+                kind(
+                    f"{self._name}-{rule.name}",
+                    security_group_id=group.id,
+                    description=rule.says,
+                    **self._traffic(rule, groups),
+                )
+                for rule in several
+            ]
+        return made
+
+    def _traffic(self, rule: rules.Rule, groups: Mapping[str, pulumi.Input[str]]) -> dict[str, Any]:
+        """The arguments by which both directions say what they are about."""
+        what: dict[str, Any] = {"ip_protocol": rule.protocol}
+        if rule.ports is not None:
+            what["from_port"], what["to_port"] = rule.ports
+        if rule.other in groups:
+            what["referenced_security_group_id"] = groups[rule.other]
+        else:
+            what["cidr_ipv4"] = rule.other
+        return {**what, "tags": self._args.tags, "opts": self._child}
 
     def _launch_template(self, group: ec2.SecurityGroup) -> ec2.LaunchTemplate:
         args = self._args
@@ -190,7 +162,9 @@ class Gateways(pulumi.ComponentResource):
             opts=self._child,
         )
 
-    def _auto_scaling_group(self, template: ec2.LaunchTemplate) -> autoscaling.Group:
+    def _auto_scaling_group(
+        self, template: ec2.LaunchTemplate, waiting: pulumi.ResourceOptions
+    ) -> autoscaling.Group:
         args = self._args
         return autoscaling.Group(
             f"{self._name}-group",
@@ -224,7 +198,7 @@ class Gateways(pulumi.ComponentResource):
                 {"key": key, "value": value, "propagate_at_launch": False}
                 for key, value in self._tags("group").items()
             ],
-            opts=self._child,
+            opts=pulumi.ResourceOptions.merge(self._child, waiting),
         )
 
     def _hook(
@@ -238,7 +212,11 @@ class Gateways(pulumi.ComponentResource):
             lifecycle_transition=f"autoscaling:EC2_INSTANCE_{when}",
             heartbeat_timeout=seconds,
             default_result=then,
-            opts=self._child,
+            # Gone with the group, not ahead of it: a gateway that a `pulumi destroy` ends is given
+            # the time to give up what it holds, too.
+            opts=pulumi.ResourceOptions.merge(
+                self._child, pulumi.ResourceOptions(deleted_with=group)
+            ),
         )
 
     def _tags(self, suffix: str) -> dict[str, str]:

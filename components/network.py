@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi_aws import ec2
 
+from components.statements import partition
 from components.subnets import ZoneBlocks, blocks
 from settings import AdoptedVpc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from settings import NewVpc, Settings
 
@@ -41,6 +42,7 @@ class Network(pulumi.ComponentResource):
     gateway_subnet_ids: Mapping[str, pulumi.Input[str]]
     route_table_ids: tuple[pulumi.Input[str], ...]
     """The tables in which the gateways of a routed stack keep a route to the clients' pool."""
+    route_table_arns: tuple[pulumi.Input[str], ...]
 
     def __init__(
         self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None
@@ -55,6 +57,7 @@ class Network(pulumi.ComponentResource):
             self.public_subnet_ids = {key: key for key in where.public_subnet_ids}
             self.gateway_subnet_ids = {key: key for key in where.gateway_subnet_ids}
             self.route_table_ids = where.route_table_ids
+            self.route_table_arns = arns(args.settings, where.route_table_ids)
         else:
             self._create(where)
 
@@ -83,15 +86,17 @@ class Network(pulumi.ComponentResource):
         # The VPC as its internet gateway knows it: whatever is put into the VPC then waits for the
         # gateway, without which AWS refuses an internet-facing load balancer.
         self.vpc_id = internet.vpc_id
-        public = self._route_table("public", internet)
-        gateway = self._route_table("gateway", internet)
+        public, to_public = self._route_table("public", internet)
+        gateway, to_gateway = self._route_table("gateway", internet)
         self.route_table_ids = (public.id, gateway.id)
+        self.route_table_arns = (public.arn, gateway.arn)
         cut = blocks(new.cidr, new.availability_zones)
         self.public_subnet_ids = {
-            zone: self._subnet("public", zone, cut[zone], public) for zone in new.availability_zones
+            zone: self._subnet("public", zone, cut[zone], to_public)
+            for zone in new.availability_zones
         }
         self.gateway_subnet_ids = {
-            zone: self._subnet("gateway", zone, cut[zone], gateway)
+            zone: self._subnet("gateway", zone, cut[zone], to_gateway)
             for zone in new.availability_zones
         }
         for service in ("s3", "dynamodb"):
@@ -105,25 +110,28 @@ class Network(pulumi.ComponentResource):
                 opts=self._child,
             )
 
-    def _route_table(self, kind: str, internet: ec2.InternetGateway) -> ec2.RouteTable:
+    def _route_table(
+        self, kind: str, internet: ec2.InternetGateway
+    ) -> tuple[ec2.RouteTable, pulumi.Output[str]]:
+        """A table with the way to the internet, and its id as that route knows it."""
         table = ec2.RouteTable(
             f"{self._name}-{kind}-routes",
             vpc_id=self.vpc_id,
             tags=self._tags(f"{kind}-routes"),
             opts=self._child,
         )
-        # A route of its own, not inline: other routes may be added to this table by others.
-        ec2.Route(
+        # A route of its own, not inline: gateways add others to this table, and replace them.
+        route = ec2.Route(
             f"{self._name}-{kind}-default",
             route_table_id=table.id,
             destination_cidr_block=EVERYWHERE,
             gateway_id=internet.id,
             opts=self._child,
         )
-        return table
+        return table, route.route_table_id
 
     def _subnet(
-        self, kind: str, zone: str, cut: ZoneBlocks, table: ec2.RouteTable
+        self, kind: str, zone: str, cut: ZoneBlocks, table: pulumi.Input[str]
     ) -> pulumi.Output[str]:
         subnet = ec2.Subnet(
             f"{self._name}-{kind}-{zone}",
@@ -136,13 +144,25 @@ class Network(pulumi.ComponentResource):
             tags=self._tags(f"{kind}-{zone}"),
             opts=self._child,
         )
-        ec2.RouteTableAssociation(
+        # The subnet as its association knows it, and the table as its route does: what is put into
+        # the subnet is there only while it has a way to the internet.
+        association = ec2.RouteTableAssociation(
             f"{self._name}-{kind}-{zone}-routes",
             subnet_id=subnet.id,
-            route_table_id=table.id,
+            route_table_id=table,
             opts=self._child,
         )
-        return subnet.id
+        return association.subnet_id.apply(str)
 
     def _tags(self, suffix: str) -> dict[str, str]:
         return {**self._args.tags, "Name": f"{self._name}-{suffix}"}
+
+
+def arns(settings: Settings, tables: Iterable[str]) -> tuple[str, ...]:
+    """Of route tables that exist, in each account that the stack may be deployed to."""
+    region = settings.region
+    return tuple(
+        f"arn:{partition(region)}:ec2:{region}:{account}:route-table/{table}"
+        for account in settings.account_ids
+        for table in tables
+    )

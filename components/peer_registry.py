@@ -74,6 +74,8 @@ class PeerRegistry(pulumi.ComponentResource):
 
     table_name: pulumi.Output[str]
     table_arn: pulumi.Output[str]
+    control: pulumi.Resource
+    """The `control` item."""
     archive: AuditArchive
     """What operators write to it ahead of each change."""
 
@@ -96,7 +98,7 @@ class PeerRegistry(pulumi.ComponentResource):
             tags={**args.tags, "Name": f"{name}-table"},
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=protect)),
         )
-        dynamodb.TableItem(
+        self.control = dynamodb.TableItem(
             f"{name}-control",
             table_name=table.name,
             hash_key=_HASH_KEY,
