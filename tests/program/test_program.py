@@ -55,7 +55,7 @@ def tags_of(declared: Declared) -> dict[str, str]:
 
 
 def test_there_are_stacks_to_test() -> None:
-    assert {"lab", "dev", "prod", "mine", "adopting"} <= set(plans.STACKS)
+    assert {"lab", "dev", "prod", "mine", "adopting", "routed"} <= set(plans.STACKS)
 
 
 def test_each_stack_also_plans_before_anything_exists(stack: str) -> None:
@@ -191,7 +191,7 @@ def test_the_engine_knows_every_type_the_project_file_declares() -> None:
         assert declared["description"].strip(), key
 
 
-@pytest.mark.parametrize("stack", plans.COMMITTED)
+@pytest.mark.parametrize("stack", [*plans.COMMITTED, "routed"])
 def test_no_resource_changes_its_identity_unnoticed(stack: str) -> None:
     """A changed URN is a destroyed resource unless an alias goes with it.
 

@@ -68,10 +68,16 @@ def test_what_may_go_out_is_exactly_this(mine: Recorder) -> None:
     )
 
 
-def test_the_internet_reaches_no_gateway_and_gets_no_udp_from_one(plan: Recorder) -> None:
+def test_the_internet_reaches_no_gateway_and_gets_no_udp_from_one(
+    stack: str, plan: Recorder
+) -> None:
+    config = plans.config(stack)
+    routed = config["gatepair:egress"] == "routed"
+    reach = json.loads(config["gatepair:vpc"]).get("cidrs", [])
+    answering = [*reach, *json.loads(config["gatepair:routedCidrs"])] if routed else []
     for group, protocol, _, other in rules(plan, "Ingress"):
         assert not (group == "gateways-sg-id" and other == "0.0.0.0/0")
-        assert protocol != "-1"
+        assert protocol != "-1" or (group == "gateways-sg-id" and other in answering)
     for group, protocol, _, other in rules(plan, "Egress"):
         if group == "gateways-sg-id" and other == "0.0.0.0/0":
             assert protocol == "tcp"
@@ -155,6 +161,42 @@ def test_a_gateway_may_do_exactly_this() -> None:
                     "aws:ResourceTag/project": "gatepair",
                     "aws:ResourceTag/stack": "mine",
                 }
+            },
+        },
+        # What it takes to give up routes after a switch back: tests/program/test_routed.py
+        {
+            "Effect": "Allow",
+            "Action": ["ec2:DeleteRoute"],
+            "Resource": [
+                "arn:aws:mock:::network-public-routes",
+                "arn:aws:mock:::network-gateway-routes",
+            ],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["dynamodb:DeleteItem"],
+            "Resource": table,
+            "Condition": {
+                "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["route"]},
+                "Null": not_empty,
+            },
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["ec2:DescribeInstances", "ec2:DescribeRouteTables"],
+            "Resource": "*",
+        },
+        {
+            "Effect": "Allow",
+            "Action": "ec2:ModifyInstanceAttribute",
+            "Resource": "arn:aws:ec2:eu-central-1:*:instance/*",
+            "Condition": {
+                "ArnLike": {
+                    "ec2:SourceInstanceARN": (
+                        "arn:aws:ec2:eu-central-1:*:instance/${ec2:InstanceID}"
+                    )
+                },
+                "StringEquals": {"ec2:Attribute/SourceDestCheck": "true"},
             },
         },
     ]
