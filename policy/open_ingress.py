@@ -101,33 +101,55 @@ def is_world(source: Any) -> bool:
     return network.prefixlen < _OWNED[network.version]
 
 
-def openings(resource: Resource) -> Iterator[Opening]:
-    """Whatever the resource opens to the world."""
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One block, or whatever stands for one, that one rule of a security group lets in."""
+
+    rule: Mapping[str, Any]
+    """As it stands in the resource."""
+    path: str
+    """Of the source, in the resource."""
+    protocol: Any
+    source: Any
+    groups: frozenset[str]
+    """URNs of the groups it is for; none where the program does not make the group."""
+
+
+def sources(resource: Resource) -> Iterator[Source]:
+    """Whoever the resource lets in by address."""
     props = resource.props
     if resource.type == RULE or (resource.type == OLD_RULE and find(props, "type") != "egress"):
-        yield from _opened(resource, props, "", resource.made_from("securityGroupId"))
+        yield from _sources(resource, props, "", resource.made_from("securityGroupId"))
     elif resource.type in GROUPS:
         for number, inline in enumerate(items(props, "ingress")):
-            yield from _opened(resource, inline, f"ingress.{number}.", frozenset({resource.urn}))
+            yield from _sources(resource, inline, f"ingress.{number}.", frozenset({resource.urn}))
 
 
-def _opened(
+def _sources(
     resource: Resource, rule: Mapping[str, Any], prefix: str, groups: frozenset[str]
-) -> Iterator[Opening]:
+) -> Iterator[Source]:
     protocol = find(rule, "ipProtocol" if resource.type == RULE else "protocol")
     for name in _SOURCES:
         given = find(rule, name)
         for source in given if isinstance(given, list) else [given]:
-            if is_world(source):
-                yield Opening(
-                    resource=resource,
-                    path=prefix + name,
-                    source=shown(source),
-                    protocol=protocol,
-                    low=find(rule, "fromPort"),
-                    high=find(rule, "toPort"),
-                    groups=groups,
-                )
+            yield Source(
+                rule=rule, path=prefix + name, protocol=protocol, source=source, groups=groups
+            )
+
+
+def openings(resource: Resource) -> Iterator[Opening]:
+    """Whatever the resource opens to the world."""
+    for said in sources(resource):
+        if is_world(said.source):
+            yield Opening(
+                resource=resource,
+                path=said.path,
+                source=shown(said.source),
+                protocol=said.protocol,
+                low=find(said.rule, "fromPort"),
+                high=find(said.rule, "toPort"),
+                groups=said.groups,
+            )
 
 
 def judge(resource: Resource) -> Iterator[Violation]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from policy import (
+    all_protocols,
     buckets,
     encryption,
     health_checks,
@@ -46,6 +47,11 @@ RULES = (
         "open-ingress",
         "The world may reach two UDP ports at most, and path MTU discovery.",
         open_ingress.judge,
+    ),
+    Rule(
+        "all-protocols",
+        "Every protocol is let in from private addresses only.",
+        all_protocols.judge,
     ),
     Rule(
         "instance-metadata",
