@@ -48,7 +48,7 @@ def statements(
     return [
         *give_up,
         _on_tables("TakeRoutes", ["ec2:CreateRoute", "ec2:ReplaceRoute"], tables),
-        writes("HoldRoutes", ["dynamodb:PutItem", "dynamodb:UpdateItem"], registry, [ROUTE_ITEMS]),
+        writes("HoldRoutes", ["dynamodb:UpdateItem"], registry, [ROUTE_ITEMS]),
         _see("SeeOtherGateways", ["elasticloadbalancing:DescribeTargetHealth"]),
     ]
 
