@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from effects import Failed, run
-from gateway import access, firewall, flows
-from gateway.decide import ChangeSets, Command, CutFlows, LoadFilter, SetSysctl
+from gateway import access, firewall, flows, forwarding
+from gateway.decide import ChangeSets, Command, CutFlows, LoadFilter, MoveRoutes, SetSysctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,6 +66,9 @@ class Actor:
                 with self._memory.changing(reaches):
                     text = access.script(changes, firewall.RETURN_PATHS)
                     run(firewall.LOAD, stdin=text, timeout=TIMEOUT)
+            case MoveRoutes(lines):
+                log.info("routes to clients of other gateways: %d changes", lines.count("\n"))
+                run(forwarding.BATCH, stdin=lines, timeout=TIMEOUT)
             case CutFlows(addresses):
                 log.info("flows: cut those of %d clients", len(addresses))
                 flows.cut(addresses)

@@ -18,6 +18,7 @@ from effects import Failed
 from gateway import drain, notify, sysctl
 from gateway.act import Actor
 from gateway.chrony import UNKNOWN
+from gateway.circle import others
 from gateway.decide import (
     FILTER,
     Command,
@@ -31,6 +32,7 @@ from gateway.decide import (
 )
 from gateway.drain import Drain
 from gateway.firewall import Filter, intersection
+from gateway.forwarding import NO_ROUTES, Forwarding, RouteReader
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
 from gateway.health import Verdict, complete, serves, verdict
 from gateway.keys import KeyFiles
@@ -42,6 +44,7 @@ from gateway.peer_cache import PeerCache, ServedCache
 from gateway.peers import Admitted, KnownPeers, admitted
 from gateway.preshared import PresharedFiles
 from gateway.ratchet import Ratchet
+from gateway.routed import Routed
 from gateway.state import RECENT, State, receive
 from gateway.status import Board, Status
 from gateway.takeover.hub import FilterLoaded, Hub, InterfaceMade
@@ -63,9 +66,11 @@ if TYPE_CHECKING:
     from gateway.chrony import Clock
     from gateway.decide import Action, Observed
     from gateway.environment import Environment
+    from gateway.forwarding import Routes
     from gateway.messages import Message
     from gateway.paths import Paths
     from gateway.preshared import Opened
+    from gateway.takeover.hub import SessionsView
     from gateway.takeover.moves import Move
 
 log = logging.getLogger(__name__)
@@ -97,6 +102,38 @@ def reach_of(environment: Environment, state: State) -> tuple:
     )
 
 
+def routed_of(environment: Environment, state: State) -> Routed | None:
+    """What the packet filter needs in routed mode; None in the other."""
+    control = state.control
+    if control is None or not control.routed:
+        return None
+    return Routed(
+        vpc=environment.vpc_cidrs,
+        monitoring=control.monitoring_cidrs,
+        connections_to_clients=control.connections_to_clients,
+    )
+
+
+def routes_of(
+    view: SessionsView, admitted: Mapping[str, IPv4Address], gateways: frozenset, before: Routes
+) -> Routes:
+    """By which gateway each client is reached that another one holds. Pure.
+
+    `before`: the routes of before the agent's start. They stay until the others have told all they
+    know, unless the client has come here since.
+    """
+    found: dict[IPv4Address, IPv4Address] = {}
+    if not view.in_step:
+        here = {admitted.get(public_key) for _interface, public_key in view.holding}
+        clients = set(admitted.values()) - here
+        found = {client: gateway for client, gateway in before.items() if client in clients}
+    for public_key, holder in view.elsewhere.items():
+        client = admitted.get(public_key)
+        if client is not None:
+            found[client] = view.addresses[holder]
+    return {client: gateway for client, gateway in found.items() if gateway in gateways}
+
+
 @dataclass(frozen=True)
 class Seen:
     """The latest look at the machine, and what it was compared with."""
@@ -107,13 +144,22 @@ class Seen:
 
 
 def _after(seen: Seen, desired: Desired) -> Observed:
-    """What a look would find once `desired.peers` are in force, without looking."""
+    """What a look would find once `desired`'s peers and routes are in force, without looking."""
+    if desired.forwarding is not None:
+        present = replace(seen.observed.forwarding, routes=desired.forwarding.routes)
+        seen = replace(seen, observed=replace(seen.observed, forwarding=present))
+    if desired.peers is seen.desired.peers:
+        return seen.observed
     changes = peer_delta(seen.desired, desired)
     devices = {
         name: changed(device, changes) if desired.plan_of(name) else device
         for name, device in seen.observed.devices.items()
     }
     return _agreed(replace(seen.observed, devices=devices), desired)
+
+
+def _routes(desired: Desired) -> Routes | None:
+    return None if desired.forwarding is None else desired.forwarding.routes
 
 
 def _agreed(observed: Observed, desired: Desired) -> Observed:
@@ -146,7 +192,7 @@ class Agent:
         self._ratchet = Ratchet(paths.clock, wall, monotonic)
         self._last_answer = LastAnswer(paths.last_answer, self._ratchet.now, monotonic)
         self._queue: queue.Queue[Message] = queue.Queue()
-        self.memory, self._dumps = FilterMemory(), DumpReader()
+        self.memory, self._dumps, self._route_reader = FilterMemory(), DumpReader(), RouteReader()
         self._actor = Actor(paths, self.memory, lambda: notify.notify(notify.ALIVE))
         self.hub = Hub()
         self._mover = Mover(self.hub, self._carry_out, wall=wall, monotonic=monotonic)
@@ -158,6 +204,9 @@ class Agent:
         self._state = State()
         self._admitted = Admitted({}, {})
         self._admitted_from: tuple[KnownPeers, Opened] | None = None
+        self._routes: Routes = NO_ROUTES
+        self._routes_there: Routes = NO_ROUTES
+        self._routes_from: tuple[object, ...] = ()
         self._seen: Seen | None = None
         self._blind = ""
         self._clock = UNKNOWN
@@ -354,9 +403,38 @@ class Agent:
                 gateways=state.gateways | own,
                 peer_to_peer=environment.peer_to_peer,
                 takeover=state.control is None or state.control.takeover,
+                routed=routed_of(environment, state),
             ),
             sysctl=self._sysctl,
+            forwarding=self._forwarding(),
         )
+
+    def _forwarding(self) -> Forwarding | None:
+        state = self._state
+        if state.control is None or not state.control.routed:
+            return None
+        local = IPv4Address(state.identity.address) if state.identity else None
+        # without an own address nobody can be told from the others
+        gateways = others(state) if state.identity else frozenset()
+        return Forwarding(
+            local=local,
+            mtu=self.environment.mtu,
+            gateways=gateways,
+            routes=self._routes_to(gateways),
+        )
+
+    def _routes_to(self, gateways: frozenset[IPv4Address]) -> Routes:
+        """The same mapping until something asks for another one."""
+        view, admitted = self.hub.view, self._admit().addresses
+        holding = None if view.in_step else view.holding
+        at = (view.elsewhere, view.addresses, view.in_step, holding, admitted, gateways)
+        if len(at) != len(self._routes_from) or any(
+            one is not other and one != other
+            for one, other in zip(at, self._routes_from, strict=True)
+        ):
+            self._routes = routes_of(view, admitted, gateways, self._routes_there)
+            self._routes_from = at
+        return self._routes
 
     def _admit(self) -> Admitted:
         """Who is admitted now; worked out again only when the peers or an expiry ask for it."""
@@ -374,7 +452,8 @@ class Agent:
         return self._admitted
 
     def _act(self) -> None:
-        """A small step if only peers have changed on a machine that is well; else a full pass."""
+        """A small step if only peers or their ways have changed on a machine that is well; else a
+        full pass."""
         seen = self._seen
         if seen is None or self._monotonic() - self._looked_at >= LOOK_EVERY:
             self._pass()
@@ -384,7 +463,7 @@ class Agent:
         if desired != seen.desired:
             self._pass()
             return
-        if desired.peers is not seen.desired.peers:
+        if desired.peers is not seen.desired.peers or _routes(desired) is not _routes(seen.desired):
             failed = self._carry_out(step(seen.desired, desired))
             if failed:
                 # `applied` stays; the next turn looks again, at everything
@@ -416,6 +495,7 @@ class Agent:
         try:
             for _round in range(ROUNDS):
                 observed = self._look()
+                self._routes_there = observed.forwarding.routes
                 desired = self._desired(own_addresses(dict(observed.links), INTERFACES))
                 actions = self._decider.plan(desired, observed)
                 if not any(action.scope == FILTER for action in actions):
@@ -463,6 +543,7 @@ class Agent:
             self.paths,
             self.memory,
             devices,
+            self._route_reader,
             kernel_wireguard=self._kernel_wireguard,
         )
 

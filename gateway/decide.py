@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, TypeAlias
 
-from gateway import access, network, wireguard
+from gateway import access, forwarding, network, wireguard
+from gateway.forwarding import ABSENT, NO_ROUTES, Present
 from gateway.generations import INTERFACES, SLOTS
 from gateway.paths import Userspace, for_interface
 from gateway.wireguard import PeerChanges
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.access import Element, Reaches, SetChanges
     from gateway.firewall import Filter
+    from gateway.forwarding import Forwarding
     from gateway.network import Link, Route, Rule
     from gateway.wireguard import Device, Keys
 
@@ -57,6 +59,8 @@ class Desired:
     mtu: int
     filter: Filter
     sysctl: Mapping[str, str]
+    forwarding: Forwarding | None = None
+    """To other gateways; None: not in this mode, and nothing of it stays."""
 
     def plan_of(self, interface: str) -> SlotPlan | None:
         """What is planned for an interface."""
@@ -79,6 +83,7 @@ class Observed:
     `elements` is what was found in them."""
     elements: frozenset[Element] = frozenset()
     kernel_wireguard: bool = True
+    forwarding: Present = ABSENT
 
 
 # ------------------------------------------------------------------ actions
@@ -142,7 +147,19 @@ class CutFlows:
     scope: str = "flows"
 
 
-Action: TypeAlias = Command | SetSysctl | LoadFilter | ChangeSets | CutFlows
+FORWARDING = "forwarding"
+
+
+@dataclass(frozen=True)
+class MoveRoutes:
+    """Change by which gateway clients are reached."""
+
+    lines: str
+    """For `forwarding.BATCH`."""
+    scope: str = FORWARDING
+
+
+Action: TypeAlias = Command | SetSysctl | LoadFilter | ChangeSets | CutFlows | MoveRoutes
 
 
 @dataclass(frozen=True)
@@ -182,13 +199,14 @@ class Decider:
             *_filter(desired, observed, sets),
             *(step for plan in desired.slots for step in self._interface(plan, desired, observed)),
             *_routing(desired, observed),
+            *_forwarding(desired, observed),
             *(
                 self._delete(name, observed)
                 for name in INTERFACES
                 if desired.plan_of(name) is None
                 and (name in observed.links or name in observed.devices)
             ),
-            *_cut(gone, sets),
+            *_cut(gone | _translated_anew(desired, observed), sets),
         ]
 
     def _stays(self, plan: SlotPlan, observed: Observed) -> bool:
@@ -260,10 +278,13 @@ def peer_delta(before: Desired, after: Desired) -> PeerChanges:
 
 
 def step(before: Desired, after: Desired) -> list[Action]:
-    """The actions on a machine that is exactly as `before` says, when only peers have changed.
+    """The actions on a machine that is exactly as `before` says, when only peers have changed, or
+    by which gateway they are reached.
 
     Out first, then the filter, then in: nobody ever has another one's access, not for a moment.
     """
+    if before.peers is after.peers and before.reaches is after.reaches:
+        return list(_moves(before.forwarding, after.forwarding))
     peers = peer_delta(before, after)
     gone = frozenset(before.peers[key] for key in peers.remove)
     changes = replace(access.differences(before.reaches, after.reaches), forget=_sorted(gone))
@@ -272,8 +293,15 @@ def step(before: Desired, after: Desired) -> list[Action]:
         *(Command(argv, name) for name in names for argv in wireguard.remove_peers(name, peers)),
         *([ChangeSets(changes, after.reaches)] if changes else ()),
         *(command for name in names for command in _put_peers(name, peers)),
+        *_moves(before.forwarding, after.forwarding),
         *_cut(gone, changes),
     ]
+
+
+def _moves(before: Forwarding | None, after: Forwarding | None) -> Iterator[MoveRoutes]:
+    known = before is not None and before.local is not None
+    if known and after is not None and (lines := forwarding.moves(before.routes, after.routes)):
+        yield MoveRoutes(lines)
 
 
 def _put_peers(interface: str, changes: PeerChanges) -> Iterator[Command]:
@@ -335,6 +363,33 @@ def _routing(desired: Desired, observed: Observed) -> Iterator[Action]:
             interface, desired, observed
         ):
             yield Command(network.replace_route(desired.pool, interface, table), interface)
+
+
+def _forwarding(desired: Desired, observed: Observed) -> Iterator[Action]:
+    wanted, present = desired.forwarding, observed.forwarding
+    ruled = forwarding.RULE in observed.rules
+    if wanted is None:
+        if ruled:
+            yield Command(forwarding.DELETE_RULE, FORWARDING)
+        if present.device is not None:
+            yield Command(forwarding.DELETE_DEVICE, FORWARDING)
+        return
+    if wanted.local is None:
+        return
+    if not ruled:
+        yield Command(forwarding.ADD_RULE, FORWARDING)
+    for argv in forwarding.commands(wanted, present):
+        yield Command(argv, FORWARDING)
+    there = present.routes if forwarding.stays(wanted, present) else NO_ROUTES
+    if lines := forwarding.moves(there, wanted.routes):
+        yield MoveRoutes(lines)
+
+
+def _translated_anew(desired: Desired, observed: Observed) -> frozenset[IPv4Address]:
+    """Whose flows began without a translation, and find no way back with one: they end at once."""
+    before = observed.filter
+    ends = before is not None and before.routed is not None and desired.filter.routed is None
+    return frozenset(desired.peers.values()) if ends else frozenset()
 
 
 def _settled(interface: str, desired: Desired, observed: Observed) -> bool:

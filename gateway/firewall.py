@@ -1,13 +1,15 @@
 """The packet filter as one nftables transaction. Pure.
 
 One table of ours. Loading the text again replaces every rule in one step and keeps the sets: the
-return paths, which the kernel fills, and who may go where (gateway.access). Rules hold no counters,
-so that the listing is comparable.
+return paths, which the kernel fills, and who may go where (gateway.access). Rules hold no counters
+but named ones, so that the listing is comparable.
 
 Whose packets are judged where: `learn` and `mark_*` find the way back to a client, `to_gateway` is
 what may reach the gateway itself (`ask_gateway`: from a client), `through` what may pass it;
 `from_client` judges every packet of a client by itself, before any thought of established
-connections. The widest thing a client may reach is `Filter.reach`, the sets say which client may go
+connections. In snat mode `translate` gives what leaves the gateway's address; in routed mode
+(gateway.routed) `first` marks what goes on to another gateway and `to_client` judges what comes
+back. The widest thing a client may reach is `Filter.reach`, the sets say which client may go
 where in it, and one that is in none of them goes nowhere; what a client writes into its own config
 is the client's choice.
 """
@@ -19,8 +21,10 @@ from dataclasses import dataclass
 from ipaddress import collapse_addresses
 from typing import TYPE_CHECKING
 
+from gateway import routed
 from gateway.access import NETWORKS, OPEN, PORTS, PROTOCOLS, SETS, TABLE, SetChanges, script
 from gateway.announcement import PORT as CLIENT_PORT
+from gateway.forwarding import DEVICE, MARK
 from gateway.generations import INTERFACES, SLOTS, interface_of
 from gateway.network import mark_of
 from gateway.takeover import rules as takeover
@@ -28,6 +32,8 @@ from gateway.takeover import rules as takeover
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Address, IPv4Network
+
+    from gateway.routed import Routed
 
 LOAD = ("nft", "-f", "-")
 LISTING = ("nft", "--terse", "--stateless", "list", "table", "inet", "gatepair")
@@ -67,6 +73,8 @@ class Filter:
     peer_to_peer: bool
     takeover: bool = True
     """Whether packets of other gateways' sessions are reported to the agent."""
+    routed: Routed | None = None
+    """None: clients' packets leave with the gateway's address."""
 
 
 def intersection(
@@ -96,50 +104,18 @@ def _elements(values: Iterable[object]) -> str:
 
 
 def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
-    """Chain name -> its hook and its rules."""
+    """Chain name -> its hook and its rules. A chain without rules is taken away."""
     wg = _elements(f'"{name}"' for name in INTERFACES)
     pool = filter_.client_pool
     ports = _elements(filter_.port + slot for slot in SLOTS)
-    served = _elements((filter_.health_port, filter_.metrics_port))
-    # the gateway's own tunnel address, the same on each of them
-    service = f"ip saddr {pool} ip daddr {pool[1]} tcp dport {CLIENT_PORT}"
     # one network is compared, several are looked up
     reach = str(filter_.reach[0]) if len(filter_.reach) == 1 else _elements(filter_.reach)
-    gossip = [f"udp dport {filter_.gossip_port} drop"]
-    if filter_.gateways:
-        known = _elements(sorted(filter_.gateways))
-        gossip.insert(0, f"ip saddr {known} udp dport {filter_.gossip_port} accept")
+    known = _elements(sorted(filter_.gateways)) if filter_.gateways else ""
     # only addresses of the pool are in the sets: most packets need not be looked up
     mark = [
         f"ip daddr {pool} ip daddr @{via(slot)} meta mark set {mark_of(slot):#010x}"
         for slot in SLOTS
     ]
-    from_client = [f"ip daddr {_elements(NEVER)} drop"]
-    if filter_.gateways:
-        from_client.append(f"ip daddr {_elements(sorted(filter_.gateways))} drop")
-    if filter_.peer_to_peer:
-        from_client.append(f"ip saddr @{OPEN} ip daddr {pool} oifname {wg} accept")
-    from_client.append(f"oifname {wg} drop")
-    through = [
-        # the smaller of the two sides' path MTU, in both directions; it never raises a value
-        "tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
-        f"iifname {wg} goto from_client",
-    ]
-    if filter_.reach:
-        # Only ever accepting: a part of a packet that cannot be read ends a rule, and a rule that
-        # drops what is *not* allowed would let just that packet through
-        from_client += [
-            f"ip saddr @{OPEN} ip daddr {reach} accept",
-            f"ip daddr != {reach} drop",
-            # the narrowest first, by which most packets pass: each of these is dear to look up
-            f"ip saddr . ip daddr . meta l4proto . th dport @{PORTS} accept",
-            f"ip saddr . ip daddr . meta l4proto @{PROTOCOLS} accept",
-            f"ip saddr . ip daddr @{NETWORKS} accept",
-        ]
-        through += [
-            f"oifname {wg} ip saddr {reach} ct state established,related accept",
-            f"oifname {wg} meta l4proto icmp ct state related accept",
-        ]
     return {
         # The interface of a client's last *decrypted data packet*: WireGuard has checked that this
         # key may use this source. A handshake alone proves no working session on that side. Two
@@ -153,38 +129,22 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
             ],
         ),
         # behind the translation back to the client's address (priority -100), before routing
-        "mark_forwarded": ("type filter hook prerouting priority -50; policy accept;", mark),
+        "mark_forwarded": (
+            "type filter hook prerouting priority -50; policy accept;",
+            [*([f"meta mark {MARK:#010x} accept"] if filter_.routed else ()), *mark],
+        ),
         "mark_own": ("type route hook output priority mangle; policy accept;", mark),
         "to_gateway": (
             "type filter hook input priority filter; policy drop;",
-            [
-                'iifname "lo" accept',
-                f"iifname {wg} goto ask_gateway",
-                # WireGuard's packets, nearly all there are, take the shortest way. Reported before
-                # they are accepted, established or not: one flow may outlive several sessions
-                *([takeover.report_moved(ports)] if filter_.takeover else []),
-                f"udp dport {ports} accept",
-                # before what is established: a gateway that is gone is a stranger at once
-                *gossip,
-                "ct state established,related accept",
-                f"tcp dport {served} accept",
-                "meta l4proto { icmp, ipv6-icmp } accept",
-                "udp sport 67 udp dport 68 accept",
-                "udp sport 547 udp dport 546 accept",
-            ],
+            _to_gateway(filter_, wg, ports, known),
         ),
         # the one thing a client may ask of a gateway
-        "ask_gateway": (
-            "",
-            [
-                f"{service} ct state new "
-                f"add @{ASKING} {{ ip saddr limit rate over {ASKING_RATE} }} drop",
-                f"{service} accept",
-                "drop",
-            ],
+        "ask_gateway": ("", _ask_gateway(pool)),
+        "through": (
+            "type filter hook forward priority filter; policy drop;",
+            _through(filter_, wg, reach),
         ),
-        "through": ("type filter hook forward priority filter; policy drop;", through),
-        "from_client": ("", [*from_client, "drop"]),
+        "from_client": ("", [*_from_client(filter_, wg, reach, known), "drop"]),
         # WireGuard speaks only in answer. A client follows whoever last sent it something valid, so
         # a gateway that the load balancer has left must not call it back past the load balancer.
         "from_gateway": (
@@ -195,9 +155,139 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
                 f"udp sport {ports} drop",
             ],
         ),
+        **(_routed(filter_, filter_.routed, reach, known) if filter_.routed else NOT_ROUTED),
+        **(NOT_TRANSLATED if filter_.routed else _translated(filter_, wg, reach)),
+    }
+
+
+def _to_gateway(filter_: Filter, wg: str, ports: str, known: str) -> list[str]:
+    gossip = [f"udp dport {filter_.gossip_port} drop"]
+    if known:
+        gossip.insert(0, f"ip saddr {known} udp dport {filter_.gossip_port} accept")
+    rest = (
+        routed.to_gateway(filter_.routed, known, filter_.health_port, filter_.metrics_port)
+        if filter_.routed
+        else [
+            "ct state established,related accept",
+            f"tcp dport {_elements((filter_.health_port, filter_.metrics_port))} accept",
+        ]
+    )
+    return [
+        'iifname "lo" accept',
+        f"iifname {wg} goto ask_gateway",
+        *([routed.stop_here()] if filter_.routed else ()),
+        # WireGuard's packets, nearly all there are, take the shortest way. Reported before
+        # they are accepted, established or not: one flow may outlive several sessions
+        *([takeover.report_moved(ports)] if filter_.takeover else []),
+        f"udp dport {ports} accept",
+        # before what is established: a gateway that is gone is a stranger at once
+        *gossip,
+        *rest,
+        "meta l4proto { icmp, ipv6-icmp } accept",
+        "udp sport 67 udp dport 68 accept",
+        "udp sport 547 udp dport 546 accept",
+    ]
+
+
+def _ask_gateway(pool: IPv4Network) -> list[str]:
+    # the gateway's own tunnel address, the same on each of them
+    service = f"ip saddr {pool} ip daddr {pool[1]} tcp dport {CLIENT_PORT}"
+    return [
+        f"{service} ct state new add @{ASKING} {{ ip saddr limit rate over {ASKING_RATE} }} drop",
+        f"{service} accept",
+        "drop",
+    ]
+
+
+def _through(filter_: Filter, wg: str, reach: str) -> list[str]:
+    through = [
+        # the smaller of the two sides' path MTU, in both directions; it never raises a value
+        "tcp flags syn / syn,rst tcp option maxseg size set rt mtu",
+        f"iifname {wg} goto from_client",
+    ]
+    if filter_.routed:
+        return through + routed.through(filter_.client_pool, wg, reach if filter_.reach else "")
+    if filter_.reach:
+        through += [
+            f"oifname {wg} ip saddr {reach} ct state established,related accept",
+            f"oifname {wg} meta l4proto icmp ct state related accept",
+        ]
+    return through
+
+
+def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
+    inward = _elements(f'"{name}"' for name in (*INTERFACES, DEVICE)) if filter_.routed else wg
+    rules = [f"ip daddr {_elements(NEVER)} drop"]
+    if known:
+        rules.append(f"ip daddr {known} drop")
+    if filter_.peer_to_peer:
+        rules.append(f"ip saddr @{OPEN} ip daddr {filter_.client_pool} oifname {inward} accept")
+    rules.append(f"oifname {inward} drop")
+    if filter_.reach:
+        if filter_.routed is None:
+            rules += STRAYS
+        # Only ever accepting: a part of a packet that cannot be read ends a rule, and a rule that
+        # drops what is *not* allowed would let just that packet through
+        open_, *others = _may_reach(reach)
+        rules += [
+            f"{open_} accept",
+            f"ip daddr != {reach} drop",
+            # the narrowest first, by which most packets pass: each of these is dear to look up
+            *(f"{condition} accept" for condition in others),
+        ]
+    return rules
+
+
+def _may_reach(reach: str) -> tuple[str, ...]:
+    """Conditions: this client may go there. The first is to be asked before `reach` is."""
+    return (
+        f"ip saddr @{OPEN} ip daddr {reach}",
+        f"ip saddr . ip daddr . meta l4proto . th dport @{PORTS}",
+        f"ip saddr . ip daddr . meta l4proto @{PROTOCOLS}",
+        f"ip saddr . ip daddr @{NETWORKS}",
+    )
+
+
+STRAYS = (
+    "ct state new tcp flags & syn == 0x0 goto stray",
+    "ct state invalid tcp flags & fin == fin goto stray",
+)
+"""TCP in the middle of a connection that this gateway has no translation of: it began on another
+one. Whoever has come back finds his own as they were. (Connection tracking takes no connection up
+at its end, and calls that invalid.)"""
+
+NOT_ROUTED = dict.fromkeys(("first", "last", "to_client", "answers"), ("", []))
+NOT_TRANSLATED = dict.fromkeys(("stray", "translate"), ("", []))
+
+
+def _routed(
+    filter_: Filter, mode: Routed, reach: str, known: str
+) -> dict[str, tuple[str, list[str]]]:
+    pool, between = filter_.client_pool, filter_.peer_to_peer
+    judged = routed.to_client(pool, reach, mode, peer_to_peer=between) if filter_.reach else []
+    answers = routed.answers(reach) if filter_.reach else []
+    return {
+        "first": (
+            "type filter hook prerouting priority raw; policy accept;",
+            routed.first(pool, INTERFACES, known, peer_to_peer=between),
+        ),
+        "last": (
+            "type filter hook output priority raw; policy accept;",
+            routed.capsules(known),
+        ),
+        "to_client": ("", [*judged, "drop"]),
+        "answers": ("", [*answers, "drop"]),
+    }
+
+
+def _translated(filter_: Filter, wg: str, reach: str) -> dict[str, tuple[str, list[str]]]:
+    resets = [f"{condition} reject with tcp reset" for condition in _may_reach(reach)]
+    return {
+        # at once, where its answers would never find the way; to whom it may reach, and no other
+        "stray": ("", [*(resets if filter_.reach else ()), "drop"]),
         "translate": (
             "type nat hook postrouting priority srcnat; policy accept;",
-            [f"ip saddr {pool} oifname != {wg} masquerade"],
+            [f"ip saddr {filter_.client_pool} oifname != {wg} masquerade"],
         ),
     }
 
@@ -222,12 +312,14 @@ def render(filter_: Filter, changes: SetChanges = NO_CHANGES) -> str:
             f"add set {TABLE} {name} {{ {kind} }}"
             for name, kind in {**SETS, **takeover.SETS}.items()
         ),
+        *(f"add counter {TABLE} {name}" for name in routed.COUNTERS),
     ]
     for name, (hook, _rules) in chains.items():
         lines.append(f"add chain {TABLE} {name}" + (f" {{ {hook} }}" if hook else ""))
         lines.append(f"flush chain {TABLE} {name}")
     for name, (_hook, rules) in chains.items():
         lines += [f"add rule {TABLE} {name} {rule}" for rule in rules]
+        lines += [] if rules else [f"delete chain {TABLE} {name}"]
     return "\n".join(lines) + "\n" + script(changes, RETURN_PATHS)
 
 

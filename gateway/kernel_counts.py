@@ -1,11 +1,22 @@
-"""What the kernel counts by itself: tracked flows, and the bytes of an interface."""
+"""What the kernel counts by itself: tracked flows, an interface's bytes, the filter's counters."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from effects import run
 from gateway.generations import INTERFACES
+from gateway.routed import COUNTERS, LIST_COUNTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _list_counters() -> str:
+    return run(LIST_COUNTERS, timeout=5.0, check=False).stdout
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,16 @@ class KernelCounts:
     """https://docs.kernel.org/networking/nf_conntrack-sysctl.html"""
     interfaces: Path = Path("/sys/class/net")
     """https://docs.kernel.org/networking/statistics.html"""
+    list_counters: Callable[[], str] = field(default=_list_counters)
+
+    def forwarded(self) -> dict[str, int]:
+        """Packets, by the packet filter's named counters (gateway.routed)."""
+        try:
+            listed = json.loads(self.list_counters() or "{}").get("nftables", ())
+        except ValueError:
+            listed = ()
+        found = [entry["counter"] for entry in listed if "counter" in entry]
+        return {one["name"]: one["packets"] for one in found if one["name"] in COUNTERS}
 
     def flows(self) -> Flows | None:
         """Tracked flows of this network namespace."""

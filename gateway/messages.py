@@ -117,6 +117,11 @@ class SessionsMove:
     moves: tuple[Move, ...]
 
 
+@dataclass(frozen=True)
+class OwnersMove:
+    """Clients' sessions have changed hands among gateways (`gateway.takeover.hub.SessionsView`)."""
+
+
 Message: TypeAlias = (
     IdentityFound
     | HeadSeen
@@ -129,5 +134,6 @@ Message: TypeAlias = (
     | GatewaysSeen
     | LifecycleSeen
     | SessionsMove
+    | OwnersMove
     | Trouble
 )

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from gateway.generations import slot_of
 from gateway.gossip import FORGED, GARBLED, REPLAYED, STALE
 from gateway.kernel_counts import KernelCounts
+from gateway.routed import FORWARDED, LOOPS
 from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class StatusCollector(Collector):
         yield from _sessions(status)
         yield _gossip(dict(self._gossip()))
         yield from _kernel(self._counts)
+        if status.state.control is not None and status.state.control.routed:
+            yield from _forwarding(self._counts, status)
 
 
 def _wireguard(status: Status) -> Iterator[Metric]:
@@ -271,6 +274,23 @@ def _kernel(counts: KernelCounts) -> Iterator[Metric]:
             ("gatepair_conntrack_limit", "Flows that can be kept track of", flows.limit),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+
+
+def _forwarding(counts: KernelCounts, status: Status) -> Iterator[Metric]:
+    elsewhere = len(status.sessions.elsewhere)
+    yield GaugeMetricFamily(
+        "gatepair_peers_elsewhere", "Peers whose session another gateway holds", value=elsewhere
+    )
+    packets = counts.forwarded()
+    for name, text, counter in (
+        ("gatepair_forwarded_packets_total", "To clients, handed to other gateways", FORWARDED),
+        (
+            "gatepair_forward_loop_drops_total",
+            "From other gateways, not for a client with its session here; dropped",
+            LOOPS,
+        ),
+    ):
+        yield CounterMetricFamily(name, text, value=packets.get(counter, 0))
 
 
 def page(collector: StatusCollector) -> Callable[[], bytes]:

@@ -7,8 +7,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from effects import Failed, run
-from gateway import access, chrony, firewall, network, ruleset, sysctl, wireguard
+from gateway import access, chrony, firewall, forwarding, network, ruleset, sysctl, wireguard
 from gateway.decide import Observed
+from gateway.forwarding import Present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.access import Element, Reaches
     from gateway.firewall import Filter
+    from gateway.forwarding import RouteReader
     from gateway.paths import Paths
     from gateway.wireguard import Device
 
@@ -129,11 +131,25 @@ def list_devices(dumps: wireguard.DumpReader) -> dict[str, Device]:
     return dumps.read(_answer(wireguard.DUMP))
 
 
+def _forwarding(addresses: str, routes: RouteReader) -> Present:
+    """The way to other gateways; asked for only where its device is."""
+    device = forwarding.parse_device(addresses)
+    if device is None:
+        return forwarding.ABSENT
+    return Present(
+        device,
+        forwarding.parse_neighbours(_answer(forwarding.NEIGHBOURS)),
+        forwarding.parse_entries(_answer(forwarding.ENTRIES)),
+        routes.read(_answer(forwarding.ROUTES, check=False)),
+    )
+
+
 def observe(
     pool: IPv4Network,
     paths: Paths,
     memory: FilterMemory,
     devices: Mapping[str, Device],
+    routes: RouteReader,
     *,
     kernel_wireguard: bool,
 ) -> Observed:
@@ -142,7 +158,8 @@ def observe(
     `devices` may be from an earlier listing: those whose interface is gone are left out.
     """
     wanted = sysctl.parse(paths.sysctl_wanted.read_text())
-    links = network.parse_links(_answer(network.ADDRESSES))
+    addresses = _answer(network.ADDRESSES)
+    links = network.parse_links(addresses)
     filter_ = memory.present()
     reaches, elements = memory.sets()
     return Observed(
@@ -155,6 +172,7 @@ def observe(
         reaches=reaches,
         elements=elements,
         kernel_wireguard=kernel_wireguard,
+        forwarding=_forwarding(addresses, routes),
     )
 
 

@@ -15,6 +15,7 @@ from gateway.messages import (
     KeyFault,
     KeyReady,
     LifecycleSeen,
+    OwnersMove,
     PeersRead,
     PresharedSeen,
     SessionsMove,
@@ -122,7 +123,7 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911, PL
             return replace(state, gateways=addresses, serving=serving)
         case LifecycleSeen(ending):
             return replace(state, ending=ending)
-        case SessionsMove():
+        case SessionsMove() | OwnersMove():
             return state  # sessions are the machine's, and the takeover thread's
         case Trouble(part, why):
             rest = _without(state.trouble, part)

@@ -105,6 +105,8 @@ class Desk:
         self._standings: dict[Place, Standing] = {}
         self._indices: dict[tuple[int, int], Place] = {}
         self._unsettled: set[Place] = set()
+        self._owners: dict[PeerId, Claim] = {}
+        self._moved: set[PeerId] = set()
         self._over: list[tuple[int, Place]] = []
         """A heap: when something of a place may be over."""
         self._own = 0
@@ -147,6 +149,20 @@ class Desk:
             and standing.claim.holder == self.me
             and any(standing.kept(self.me))
         )
+
+    def owner(self, peer: PeerId) -> str:
+        """Which gateway claimed the peer last, on either slot; empty when none is known to have.
+
+        The last word stands also when that session is over: nobody else has one, and while nothing
+        is heard from that gateway it may have renewed it.
+        """
+        claim = self._owners.get(peer)
+        return "" if claim is None else claim.holder
+
+    def take_moved(self) -> set[PeerId]:
+        """Those whose owner has changed since the last call."""
+        moved, self._moved = self._moved, set()
+        return moved
 
     def watched(self, now: int) -> Iterator[Watch]:
         """All that the kernel should report."""
@@ -380,6 +396,8 @@ class Desk:
         ):
             standing.claim = None
             self.version += 1
+            if not self._admitted(place.peer):
+                self._owners.pop(place.peer, None)
         if not standing.sessions and standing.claim is None and place not in self._unsettled:
             del self._standings[place]
 
@@ -408,6 +426,12 @@ class Desk:
 
     def _claimed(self, standing: Standing, claim: Claim, now: int) -> None:
         standing.claim, standing.claimed_at = claim, now
+        peer = claim.place.peer
+        before = self._owners.get(peer)
+        if claim.outranks(before):
+            self._owners[peer] = claim
+            if before is None or before.holder != claim.holder:
+                self._moved.add(peer)
         heapq.heappush(self._over, (now + LIFETIME, claim.place))
         self.version += 1
 

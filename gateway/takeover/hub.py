@@ -61,6 +61,14 @@ class SessionsView:
     holding: frozenset[tuple[str, str]] = frozenset()
     """(interface, public key) of every peer whose live session is on this gateway: a handshake was
     completed here, and no other gateway has claimed the peer since."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Public key -> instance id of the gateway that has claimed the peer last, of every peer that
+    another one has. The same mapping while none has moved."""
+    addresses: Mapping[str, IPv4Address] = field(default_factory=dict)
+    """Instance id -> private address, of the gateways that are in `elsewhere`."""
+    in_step: bool = False
+    """Whether the others have told all they know since the start; before, who is not in `elsewhere`
+    may be there all the same."""
     unsettled: int = 0
     """Peers with a handshake under way here."""
     own: int = 0

@@ -11,6 +11,7 @@ import secrets
 import select
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from effects import Failed, run
@@ -20,10 +21,10 @@ from gateway.circle import others
 from gateway.firewall import LOAD
 from gateway.generations import SLOTS, interface_of
 from gateway.gossip import Kind
-from gateway.messages import SessionsMove
+from gateway.messages import OwnersMove, SessionsMove
 from gateway.takeover import packets, rules, words
 from gateway.takeover.desk import Desk, Relinquish, TakeOver, Tell, Watch
-from gateway.takeover.hub import FilterLoaded, Forgotten, InterfaceMade, SessionsView, Told
+from gateway.takeover.hub import FilterLoaded, Forgotten, InterfaceMade, Told
 from gateway.takeover.journal import PART, Follower, Journal
 from gateway.takeover.moves import LetGo, Move, PointAt
 from gateway.takeover.nflog import Nflog
@@ -75,6 +76,9 @@ still calls may be there after all, and then this is a claim, some seconds late.
 AGAIN = 0.3
 """Seconds before the same part of the journal is sent to the same gateway again."""
 
+IN_STEP_AT_MOST = 5.0
+"""Seconds after the start, after which what others have not told is not waited for any more."""
+
 UNMATCHED = 64
 """Handshake messages for nobody we know that are kept: the peer may be admitted in a moment."""
 
@@ -121,6 +125,10 @@ class TakeoverWatch:
         self._watch_again_at = monotonic() + WATCH_AGAIN_EVERY
         self._look_at = float("inf")
         self._viewed = -1
+        self._elsewhere: dict[str, str] = {}
+        self._unnamed: set[PeerId] = set()
+        self._named_anew = False
+        self._in_step_by = float("inf")
         self._why = ""
         for kind in (Kind.SESSIONS, Kind.SESSIONS_WANTED, Kind.SESSIONS_RETURNED):
             link.on(kind, lambda frame, source: hub.put(Told(frame, source)))
@@ -154,6 +162,7 @@ class TakeoverWatch:
         for item in self._hub.take():
             self._item(desk, item)
         self._look(desk)
+        self._tell_owners(desk, status)
         self._flush(desk, status)
         return 0.0
 
@@ -177,6 +186,7 @@ class TakeoverWatch:
             return
         self._recipients.admit(addresses)
         self._admitted_from = addresses
+        self._named_anew = True
         desk = self._desk
         again, self._unmatched = list(self._unmatched), deque(maxlen=UNMATCHED)
         for message, datagram in again:
@@ -369,6 +379,48 @@ class TakeoverWatch:
                         name = interface_of(place.slot)
                         self._moves.append(LetGo(name, public_key, since))
 
+    def _tell_owners(self, desk: Desk, status: Status) -> None:
+        """Whose session is where, if that has changed: at once, or answers go astray."""
+        moved = desk.take_moved()
+        if self._named_anew:
+            moved |= self._unnamed
+            self._unnamed, self._named_anew = set(), False
+        changed: dict[str, str] = {}
+        for peer in moved:
+            public_key = self._recipients.public_key(peer)
+            if public_key is None:
+                self._unnamed.add(peer)
+            else:
+                changed[public_key] = desk.owner(peer)
+        view = self._hub.view
+        in_step = view.in_step or self._in_step(status)
+        if not changed and in_step == view.in_step:
+            return
+        self._elsewhere = {
+            key: holder
+            for key, holder in (self._elsewhere | changed).items()
+            if holder not in ("", desk.me)
+        }
+        addresses = {holder: self._sources[holder] for holder in set(self._elsewhere.values())}
+        self._hub.view = replace(
+            view,
+            holding=self._holding(desk) if not view.in_step else view.holding,
+            elsewhere=self._elsewhere,
+            addresses=view.addresses if view.addresses == addresses else addresses,
+            in_step=in_step,
+        )
+        if status.state.control is not None and status.state.control.routed:
+            self._post(OwnersMove())
+
+    def _in_step(self, status: Status) -> bool:
+        """Whether every other gateway has told what it knows, or enough time has gone by."""
+        now, circle = self._monotonic(), others(status.state)
+        self._in_step_by = min(self._in_step_by, now + IN_STEP_AT_MOST)
+        told = {
+            self._sources[name] for name, follower in self._followers.items() if not follower.behind
+        }
+        return now >= self._in_step_by or (bool(circle) and circle <= told)
+
     def _flush(self, desk: Desk, status: Status) -> None:
         if self._moves:
             moves, self._moves = tuple(self._moves), []
@@ -419,22 +471,26 @@ class TakeoverWatch:
         holding = view.holding
         if self._viewed != desk.version:
             self._viewed = desk.version
-            holding = frozenset(
-                (interface_of(place.slot), public_key)
-                for place in desk.holding()
-                if (public_key := self._recipients.public_key(place.peer)) is not None
-            )
+            holding = self._holding(desk)
         own, remote = desk.sessions()
         counts = dict(desk.counts)
         if self._ears is not None and self._ears.lost:
             counts["overrun"] = self._ears.lost
-        self._hub.view = SessionsView(
+        self._hub.view = replace(
+            view,
             working=desk.active and self._ears is not None,
             holding=holding,
             unsettled=len(desk.unsettled),
             own=own,
             remote=remote,
             counts=counts,
+        )
+
+    def _holding(self, desk: Desk) -> frozenset[tuple[str, str]]:
+        return frozenset(
+            (interface_of(place.slot), public_key)
+            for place in desk.holding()
+            if (public_key := self._recipients.public_key(place.peer)) is not None
         )
 
     def _say(self, why: str) -> None:

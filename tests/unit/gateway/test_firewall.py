@@ -37,6 +37,8 @@ def test_a_client_is_judged_default_deny_in_this_order() -> None:
         f"ip daddr {{ {', '.join(NEVER)} }} drop",
         "ip daddr { 10.20.0.10, 10.20.0.11 } drop",
         'oifname { "wg0", "wg1" } drop',
+        "ct state new tcp flags & syn == 0x0 goto stray",
+        "ct state invalid tcp flags & fin == fin goto stray",
         "ip saddr @open ip daddr { 10.20.0.0/16, 10.30.0.0/16 } accept",
         "ip daddr != { 10.20.0.0/16, 10.30.0.0/16 } drop",
         "ip saddr . ip daddr . meta l4proto . th dport @allowed_ports accept",
@@ -192,7 +194,8 @@ def test_who_may_go_where_is_kept_when_rules_are_loaded_again() -> None:
     lines = render(FILTER).splitlines()
     for name in SETS:
         assert [line for line in lines if f" {name} " in line and "add set" in line]
-    assert not [line for line in lines if line.startswith(("delete", "flush set", "add element"))]
+    touching = ("delete set", "delete element", "delete table", "flush set", "add element")
+    assert not [line for line in lines if line.startswith(touching)]
 
 
 def test_changes_of_the_sets_are_part_of_the_same_text() -> None:
