@@ -32,7 +32,7 @@ from gateway.decide import (
 )
 from gateway.drain import Drain
 from gateway.firewall import Filter, intersection
-from gateway.forwarding import NO_ROUTES, Forwarding, RouteReader
+from gateway.forwarding import DEVICE, NO_ROUTES, Forwarding, RouteReader
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
 from gateway.health import Verdict, complete, serves, verdict
 from gateway.keys import KeyFiles
@@ -87,6 +87,9 @@ LIST_AT_LEAST_EVERY = 120.0
 
 ROUNDS = 3
 """Looks in one pass: after acting the machine is looked at again, until nothing is left to do."""
+
+TUNNELS = (*INTERFACES, DEVICE)
+"""Interfaces whose addresses are not the machine's own, but every gateway's."""
 
 WAKE_AT_MOST = 1.0
 """Seconds; the watchdog is fed at least that often."""
@@ -418,6 +421,7 @@ class Agent:
         gateways = others(state) if state.identity else frozenset()
         return Forwarding(
             local=local,
+            address=self.environment.own_address,
             mtu=self.environment.mtu,
             gateways=gateways,
             routes=self._routes_to(gateways),
@@ -458,7 +462,7 @@ class Agent:
         if seen is None or self._monotonic() - self._looked_at >= LOOK_EVERY:
             self._pass()
             return
-        own = own_addresses(dict(seen.observed.links), INTERFACES)
+        own = own_addresses(dict(seen.observed.links), TUNNELS)
         desired = self._desired(own)
         if desired != seen.desired:
             self._pass()
@@ -496,7 +500,7 @@ class Agent:
             for _round in range(ROUNDS):
                 observed = self._look()
                 self._routes_there = observed.forwarding.routes
-                desired = self._desired(own_addresses(dict(observed.links), INTERFACES))
+                desired = self._desired(own_addresses(dict(observed.links), TUNNELS))
                 actions = self._decider.plan(desired, observed)
                 if not any(action.scope == FILTER for action in actions):
                     self.memory.agree(desired.reaches)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateway.network import Rule
+from gateway.network import Rule, link_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,6 +62,9 @@ class Forwarding:
 
     local: IPv4Address | None
     """This gateway's private address; None while it is not known, and nothing is touched."""
+    address: IPv4Address
+    """The device's own: the tunnel address that every gateway has. A device without any fails the
+    kernel's check of source addresses, however loose."""
     mtu: int
     """That of the tunnels: what fits here fits there."""
     gateways: frozenset[IPv4Address]
@@ -81,6 +84,8 @@ class Device:
     vni: int
     port: int
     learning: bool
+    addresses: frozenset[str] = frozenset()
+    """IPv4, with prefix length."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +119,17 @@ def parse_device(addresses: str) -> Device | None:
     return None
 
 
-def _device(link: dict[str, Any]) -> Device:
-    data = link.get("linkinfo", {}).get("info_data", {})
+def _device(document: dict[str, Any]) -> Device:
+    link, data = link_of(document), document.get("linkinfo", {}).get("info_data", {})
     return Device(
-        up="UP" in link["flags"],
-        mtu=link["mtu"],
-        mac=link.get("address", ""),
+        up=link.up,
+        mtu=link.mtu,
+        mac=document.get("address", ""),
         local=data.get("local", ""),
         vni=data.get("id", 0),
         port=data.get("port", 0),
         learning=bool(data.get("learning", True)),
+        addresses=link.addresses,
     )
 
 
@@ -179,6 +185,9 @@ def commands(wanted: Forwarding, present: Present) -> Iterator[tuple[str, ...]]:
         present = ABSENT
     elif present.device is not None and present.device.mtu != wanted.mtu:
         yield ("ip", "link", "set", DEVICE, "mtu", str(wanted.mtu))
+    address, there = f"{wanted.address}/32", present.device.addresses if present.device else ()
+    if address not in there:
+        yield ("ip", "address", "replace", address, "dev", DEVICE)
     if present.device is None or not present.device.up:
         yield ("ip", "link", "set", DEVICE, "up")
     yield from _neighbours(wanted, present)

@@ -66,10 +66,11 @@ class Route:
 
 def parse_links(text: str) -> dict[str, Link]:
     """Interfaces by name, from `ip -json address show`."""
-    return {link.name: link for link in map(_link, _documents(text))}
+    return {link.name: link for link in map(link_of, _documents(text))}
 
 
-def _link(document: dict[str, Any]) -> Link:
+def link_of(document: dict[str, Any]) -> Link:
+    """One of them, from its part of the listing."""
     return Link(
         name=document["ifname"],
         up="UP" in document["flags"],

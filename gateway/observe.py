@@ -131,7 +131,7 @@ def list_devices(dumps: wireguard.DumpReader) -> dict[str, Device]:
     return dumps.read(_answer(wireguard.DUMP))
 
 
-def _forwarding(addresses: str, routes: RouteReader) -> Present:
+def see_forwarding(addresses: str, routes: RouteReader) -> Present:
     """The way to other gateways; asked for only where its device is."""
     device = forwarding.parse_device(addresses)
     if device is None:
@@ -172,7 +172,7 @@ def observe(
         reaches=reaches,
         elements=elements,
         kernel_wireguard=kernel_wireguard,
-        forwarding=_forwarding(addresses, routes),
+        forwarding=see_forwarding(addresses, routes),
     )
 
 

@@ -28,7 +28,7 @@ from botocore.config import Config
 from effects import run
 from lab.netns import inside, within
 from registry.archive import Archive
-from registry.items import GENERATION_KEY, Change, Control, Head, peer_key
+from registry.items import GENERATION_KEY, SNAT, Change, Control, Head, peer_key
 from registry.operators import NewPeer, OperatorRegistry
 from registry.store import Registry
 
@@ -219,13 +219,13 @@ class Bed:
                 self.clients[key] = session.client(service, endpoint_url=url, config=config)
             yield self.clients[key]
 
-    def control(self, *generations: int, takeover: bool = True) -> None:
+    def control(self, *generations: int, takeover: bool = True, egress: str = SNAT) -> None:
         """Write the control item, as the Pulumi program does."""
         networks = (IPv4Network("10.20.0.0/16"),)
         with self.aws("dynamodb") as dynamodb:
             address = IPv4Address("198.51.100.1")
             control = Control(
-                generations, 51820, networks, (), POOL, takeover, "vpn.test", (address,)
+                generations, 51820, networks, (), POOL, takeover, "vpn.test", (address,), egress
             )
             dynamodb.put_item(TableName="registry", Item=control.to_item())
 
