@@ -29,6 +29,7 @@ CLIENTS = 3
 MOVED_WITHIN = 0.5
 """Seconds; the promise for a session that changes gateways."""
 PORT = 8000
+GOSSIP_OUT = "type filter hook output priority 0; udp dport 9588 drop"
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
 
@@ -60,6 +61,9 @@ def stage(tmp_path: Path) -> Iterator[tuple[Crowd, Second]]:
                 client.connect(server_key)
                 assert client.reaches_host()
                 client.start_pings(tmp_path)
+            known = lambda: bed.metric("gatepair_remote_sessions", SECOND) >= CLIENTS  # noqa: E731
+            await_true("known", known)
+            await_true("held", lambda: bed.metric("gatepair_held_peers") == CLIENTS)
             yield clients, second
 
 
@@ -75,6 +79,10 @@ def routes(gateway: str) -> dict[str, str]:
 
 def all_at(clients: Crowd, gateway: str) -> dict[str, str]:
     return {client.tunnel: TARGETS[gateway] for client in clients.clients}
+
+
+def await_ways(gateway: str, wanted: dict[str, str]) -> None:
+    await_true(f"the ways of {gateway}", lambda: routes(gateway) == wanted, 5)
 
 
 def open_connection(client: Client) -> tuple[socket.socket, socket.socket]:
@@ -101,8 +109,8 @@ def test_open_connections_follow_their_clients_from_gateway_to_gateway(
         for gateway, other in ((SECOND, GATEWAY), (GATEWAY, SECOND), (SECOND, GATEWAY)):
             moved = time.time()
             clients.send(clients.clients, gateway)
-            await_true("known", lambda: routes(other) == all_at(clients, gateway), 5)
-            await_true("its own are not elsewhere", lambda: routes(gateway) == {}, 5)
+            await_ways(other, all_at(clients, gateway))
+            await_ways(gateway, {})
             clients.await_answers(moved + 1)
             assert clients.gaps(moved)[-1] <= MOVED_WITHIN
             near.sendall(b"line\n")
@@ -120,7 +128,7 @@ def test_an_agent_that_starts_again_forgets_no_way(stage: tuple[Crowd, Second]) 
     clients, _second = stage
     bed = clients.bed
     clients.send(clients.clients, SECOND)
-    await_true("known", lambda: routes(GATEWAY) == all_at(clients, SECOND), 5)
+    await_ways(GATEWAY, all_at(clients, SECOND))
     began = time.time()
     bed.stop_agent()
     bed.start_agent()
@@ -138,7 +146,7 @@ def test_with_gossip_cut_the_last_word_stands_and_nothing_goes_around(
     bed, (mover, *others) = clients.bed, clients.clients
     clients.send(others, SECOND)
     await_true("known", lambda: len(routes(GATEWAY)) == len(others), 5)
-    drop = "table inet cut { chain out { type filter hook output priority 0; udp dport 9588 drop\n}\n}\n"
+    drop = f"table inet cut {{ chain out {{\n{GOSSIP_OUT}\n}}\n}}\n"
     for gateway in (GATEWAY, SECOND):
         run(["ip", "netns", "exec", gateway, "nft", "-f", "-"], stdin=drop)
     cut = time.time()
@@ -167,7 +175,7 @@ def test_a_revoked_client_is_answered_no_more_and_a_switch_back_leaves_nothing(
     clients, _second = stage
     bed, (revoked, *others) = clients.bed, clients.clients
     clients.send(clients.clients, SECOND)
-    await_true("known", lambda: routes(GATEWAY) == all_at(clients, SECOND), 5)
+    await_ways(GATEWAY, all_at(clients, SECOND))
     near, far = open_connection(revoked)
     with near, far:
         bed.change_peer("client-0")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unit.gateway.samples import BARE
 
@@ -16,16 +17,18 @@ from gateway.decide import (
     Command,
     CutFlows,
     LoadFilter,
+    MoveRoutes,
     Observed,
     SetSysctl,
 )
+from gateway.forwarding import ABSENT, RULE
+from gateway.forwarding import Device as Forwarder
 from gateway.network import Link, Route, Rule
 from gateway.preshared import fingerprint
 from gateway.wireguard import Device, DevicePeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from ipaddress import IPv4Address
 
     from gateway.access import Element, SetChanges
 
@@ -86,6 +89,10 @@ class Machine:
                 self.observed = replace(self.observed, reaches=reaches)
             case CutFlows(addresses):
                 self.cut |= addresses
+            case MoveRoutes(lines):
+                self._move_routes(lines)
+            case Command(argv) if "gpfwd" in argv or RULE.table in argv:
+                self._forwarding(argv)
             case Command(argv):
                 self._run(argv)
 
@@ -94,6 +101,55 @@ class Machine:
         assert set(changes.delete) <= there, "nft refuses to delete what is not there"
         assert not set(changes.add) & there
         self.observed = replace(now, elements=there - {*changes.delete} | {*changes.add})
+
+    def _move_routes(self, lines: str) -> None:
+        routes = dict(self.observed.forwarding.routes)
+        for words in map(str.split, lines.splitlines()):
+            client = IPv4Address(words[2].removesuffix("/32"))
+            if words[1] == "delete":
+                del routes[client]
+            else:
+                device = self.observed.forwarding.device
+                assert device is not None, "there is nothing they could lead through"
+                assert device.up
+                routes[client] = IPv4Address(words[4])
+        self._forward(routes=routes)
+
+    def _forwarding(self, argv: tuple[str, ...]) -> None:
+        present = self.observed.forwarding
+        match argv:
+            case ("ip", "-4", "rule", verb, *_):
+                rules = self.observed.rules
+                rules = rules | {RULE} if verb == "add" else rules - {RULE}
+                self.observed = replace(self.observed, rules=rules)
+            case ("ip", "link", "add", _, "address", mac, "mtu", mtu, *words):
+                assert present == ABSENT
+                local, learning = words[words.index("local") + 1], "nolearning" not in words
+                made = Forwarder(False, int(mtu), mac, local, 1, 4789, learning)
+                self._forward(device=made)
+            case ("ip", "link", "delete", _):
+                self.observed = replace(self.observed, forwarding=ABSENT)
+            case ("ip", "link", "set", _, "up"):
+                assert present.device is not None
+                self._forward(device=replace(present.device, up=True))
+            case ("ip", "address", "replace", address, *_):
+                assert present.device is not None
+                self._forward(device=replace(present.device, addresses=frozenset({address})))
+            case ("bridge", "fdb", verb, mac, "dev", _, "dst", address):
+                entry = mac, IPv4Address(address)
+                keep = present.entries - {entry}
+                self._forward(entries=keep | {entry} if verb == "append" else keep)
+            case ("ip", "neighbour", verb, address, *words):
+                others = {one for one in present.neighbours if str(one[0]) != address}
+                if verb == "replace":
+                    others.add((IPv4Address(address), words[1]))
+                self._forward(neighbours=frozenset(others))
+            case _:
+                raise AssertionError(f"the machine does not know {argv}")
+
+    def _forward(self, **changes: Any) -> None:
+        present = replace(self.observed.forwarding, **changes)
+        self.observed = replace(self.observed, forwarding=present)
 
     def _run(self, argv: tuple[str, ...]) -> None:  # noqa: C901 - a case a command
         match argv:

@@ -14,9 +14,10 @@ from unit.gateway.samples import ALICE, BOB, POOL, VPC, control, desired, head
 from gateway import agent as agent_module
 from gateway.agent import LOOK_EVERY, Agent
 from gateway.chrony import Clock
-from gateway.decide import peer_delta
+from gateway.decide import MoveRoutes, peer_delta
 from gateway.drain import HELD_UP, NOTICED, QUIET
 from gateway.environment import Environment
+from gateway.forwarding import ABSENT
 from gateway.messages import (
     ChangesSeen,
     GatewaysSeen,
@@ -25,6 +26,7 @@ from gateway.messages import (
     KeyFault,
     KeyReady,
     LifecycleSeen,
+    OwnersMove,
     PeersRead,
     PresharedSeen,
     SessionsMove,
@@ -34,12 +36,14 @@ from gateway.metadata import Identity
 from gateway.paths import Paths
 from gateway.peers import KnownPeers
 from gateway.preshared import seal
-from gateway.takeover.hub import FilterLoaded, InterfaceMade
+from gateway.routed import Routed
+from gateway.takeover.hub import FilterLoaded, InterfaceMade, SessionsView
 from gateway.takeover.moves import LetGo, PointAt
 from gateway.wireguard import PeerChanges
 from registry.items import (
     DRAINED,
     DRAINING,
+    ROUTED,
     SERVING,
     UNWELL,
     Change,
@@ -859,3 +863,132 @@ def test_the_difference_of_two_sets_names_only_what_changed() -> None:
     )
     assert changes({"A": ALICE}, {"A": BOB}).put == (("A", BOB),)
     assert not changes({"A": ALICE}, {"A": ALICE})
+
+
+# ------------------------------------------------------------------ routed mode
+
+FAR = IPv4Address("10.20.0.11")
+NEAR_ID, FAR_ID = "i-1", "i-2"
+
+
+def routed(on: Stage) -> Stage:
+    """Served in routed mode beside another gateway; alice and bob are peers."""
+    on = served(on, 7)
+    on.hear(ChangesSeen("e", (Change(2, "put", bob(2)),)))
+    told = replace(head(2, 7), control=replace(control(7), egress=ROUTED))
+    on.hear(HeadSeen(told, on.monotonic))
+    return acquainted(on)
+
+
+def acquainted(on: Stage) -> Stage:
+    """It knows itself and the other one."""
+    identity = Identity(NEAR_ID, "123456789012", "eu-west-1", "eu-west-1a", "10.20.0.10")
+    gateways = frozenset({FAR, IPv4Address("10.20.0.10")})
+    on.hear(IdentityFound(identity), GatewaysSeen(gateways))
+    on.tick()
+    return on
+
+
+def owned(on: Stage, *elsewhere: str, here: tuple[str, ...] = (), in_step: bool = True) -> None:
+    """What the takeover thread publishes and says."""
+    on.agent.hub.view = SessionsView(
+        elsewhere=dict.fromkeys(elsewhere, FAR_ID),
+        addresses={FAR_ID: FAR},
+        holding=frozenset(("wg0", key) for key in here),
+        in_step=in_step,
+    )
+    on.hear(OwnersMove())
+
+
+def ways(on: Stage) -> dict[IPv4Address, IPv4Address]:
+    return dict(on.machine.observed.forwarding.routes)
+
+
+def test_a_client_that_moves_has_another_way_in_the_same_turn_and_nothing_else_is_done(
+    stage: Callable[..., Stage],
+) -> None:
+    on = routed(stage())
+    owned(on)
+    assert on.machine.observed.forwarding.device is not None
+    assert on.agent.board.status.faults == ()
+    on.machine.said.clear()
+    owned(on, ALICE_KEY)
+    assert ways(on) == {ALICE: FAR}
+    assert [type(action) for action in on.machine.said] == [MoveRoutes]
+    on.tick()
+    assert len(on.machine.said) == 1, "what it is told agrees with what it sees"
+    owned(on, BOB_KEY)
+    assert ways(on) == {BOB: FAR}
+    assert len(on.machine.said) == 2
+
+
+def test_somebodys_way_goes_with_his_access_and_all_ways_with_their_gateway(
+    stage: Callable[..., Stage],
+) -> None:
+    on = routed(stage())
+    owned(on, ALICE_KEY, BOB_KEY)
+    assert ways(on) == {ALICE: FAR, BOB: FAR}
+    on.hear(ChangesSeen("e", (Change(3, "remove", bob(2)),)))
+    assert ways(on) == {ALICE: FAR}
+    on.hear(GatewaysSeen(frozenset({IPv4Address("10.20.0.10")})))
+    assert ways(on) == {}
+    assert on.machine.observed.forwarding.neighbours == frozenset()
+
+
+def test_ways_of_before_a_restart_stay_until_the_others_have_told_theirs(
+    stage: Callable[..., Stage],
+) -> None:
+    machine = Machine()
+    before = routed(stage(machine))
+    owned(before, ALICE_KEY, BOB_KEY)
+    on = stage(machine)
+    assert ways(on) == {ALICE: FAR, BOB: FAR}, "it does not know itself yet"
+    acquainted(on)
+    assert ways(on) == {ALICE: FAR, BOB: FAR}
+    owned(on, here=(ALICE_KEY,), in_step=False)
+    assert ways(on) == {BOB: FAR}, "alice has come here since"
+    owned(on, ALICE_KEY)
+    assert ways(on) == {ALICE: FAR}, "and so the others have said"
+
+
+def test_a_way_that_somebody_takes_out_is_put_back_at_the_next_look(
+    stage: Callable[..., Stage],
+) -> None:
+    on = routed(stage())
+    owned(on, ALICE_KEY)
+    present = on.machine.observed.forwarding
+    on.machine.observed = replace(
+        on.machine.observed, forwarding=replace(present, routes={BOB: FAR})
+    )
+    on.tick()
+    assert ways(on) == {ALICE: FAR}
+
+
+def test_ways_that_cannot_be_changed_are_said_and_tried_again(stage: Callable[..., Stage]) -> None:
+    on = routed(stage())
+    owned(on)
+    on.machine.broken.add("forwarding")
+    owned(on, ALICE_KEY)
+    assert on.agent.board.status.faults == ("forwarding: broken",)
+    on.machine.broken.clear()
+    on.tick()
+    assert ways(on) == {ALICE: FAR}
+    assert on.agent.board.status.faults == ()
+
+
+def test_the_filter_is_told_who_may_watch_and_whether_clients_may_be_called(
+    stage: Callable[..., Stage],
+) -> None:
+    on = routed(stage())
+    watchers = (IPv4Network("10.20.9.0/24"),)
+    routed_control = replace(
+        control(7), egress=ROUTED, connections_to_clients=True, monitoring_cidrs=watchers
+    )
+    on.hear(HeadSeen(replace(head(2, 7), control=routed_control), on.monotonic))
+    loaded = on.machine.observed.filter
+    assert loaded is not None
+    assert loaded.routed == Routed(vpc=VPC, monitoring=watchers, connections_to_clients=True)
+    on.hear(HeadSeen(head(2, 7), on.monotonic))
+    assert on.machine.observed.filter is not None
+    assert on.machine.observed.filter.routed is None
+    assert on.machine.observed.forwarding == ABSENT

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
-from unit.gateway.samples import ALICE, BARE, BOB, FILTER, POOL, desired, serving
+from unit.gateway.machine import Machine
+from unit.gateway.samples import ALICE, BARE, BOB, FILTER, POOL, VPC, desired, serving
 
 from gateway.access import EVERYWHERE, Access, access_of
 from gateway.decide import (
@@ -16,13 +17,17 @@ from gateway.decide import (
     Command,
     CutFlows,
     Decider,
+    Desired,
     LoadFilter,
+    MoveRoutes,
     Observed,
     SetSysctl,
     step,
 )
 from gateway.firewall import Filter
+from gateway.forwarding import ABSENT, Forwarding
 from gateway.network import Link, Route, Rule
+from gateway.routed import Routed
 from gateway.wireguard import Device, DevicePeer
 
 DECIDER = Decider()
@@ -316,3 +321,71 @@ def test_samples_are_of_the_types_they_stand_for() -> None:
     assert isinstance(observed.devices["wg0"], Device)
     assert isinstance(observed.devices["wg0"].peers["KEY-alice"], DevicePeer)
     assert POOL[1] == desired(7).own_address
+
+
+# ------------------------------------------------------------------ routed mode
+
+OWN, OTHER = IPv4Address("10.20.0.10"), IPv4Address("10.20.0.11")
+
+
+def forwarded(routes: Any = None, local: IPv4Address | None = OWN) -> Desired:
+    """A routed gateway beside another one."""
+    return replace(
+        desired(7),
+        filter=replace(FILTER, routed=Routed(vpc=VPC, monitoring=())),
+        forwarding=Forwarding(
+            local=local,
+            address=POOL[1],
+            mtu=1420,
+            gateways=frozenset({OTHER}),
+            routes={ALICE: OTHER} if routes is None else routes,
+        ),
+    )
+
+
+def routed_machine() -> Machine:
+    machine = Machine(serving(7))
+    machine.carry_out(DECIDER.plan(forwarded(), machine.observed))
+    return machine
+
+
+def test_in_routed_mode_the_way_to_other_gateways_is_made_behind_the_filter_and_stays() -> None:
+    machine = routed_machine()
+    kinds = [type(action).__name__ for action in machine.said]
+    assert kinds[0] == "LoadFilter"
+    assert kinds[-1] == "MoveRoutes"
+    assert machine.observed.forwarding.routes == {ALICE: OTHER}
+    assert Rule(0x6702, "51830") in machine.observed.rules
+    assert DECIDER.plan(forwarded(), machine.observed) == []
+
+
+def test_back_in_snat_mode_nothing_of_it_stays_and_untranslated_flows_end() -> None:
+    machine = routed_machine()
+    machine.carry_out(DECIDER.plan(desired(7), machine.observed))
+    assert machine.observed.forwarding == ABSENT
+    assert machine.observed.rules == serving(7).rules
+    assert machine.cut == {ALICE}
+    assert DECIDER.plan(desired(7), machine.observed) == []
+
+
+def test_the_switch_to_routed_mode_ends_nothing() -> None:
+    assert routed_machine().cut == frozenset()
+
+
+def test_until_the_own_address_is_known_what_is_there_stays() -> None:
+    machine = routed_machine()
+    assert DECIDER.plan(forwarded({}, local=None), machine.observed) == []
+
+
+def test_a_device_that_was_made_anew_gets_all_its_routes_again() -> None:
+    machine = routed_machine()
+    machine.observed = replace(machine.observed, forwarding=ABSENT)
+    machine.carry_out(DECIDER.plan(forwarded(), machine.observed))
+    assert machine.observed.forwarding.routes == {ALICE: OTHER}
+
+
+def test_a_client_that_moves_is_one_step_of_one_action() -> None:
+    assert step(forwarded(), forwarded({})) == [
+        MoveRoutes("route delete 100.96.0.5/32 table 51830\n")
+    ]
+    assert step(forwarded(), forwarded()) == []
