@@ -9,6 +9,7 @@ import pytest
 
 from gateway.access import OPEN, SETS, SetChanges
 from gateway.firewall import NEVER, Filter, intersection, render, render_anew
+from gateway.routed import Routed
 
 
 def networks(*texts: str) -> tuple[IPv4Network, ...]:
@@ -210,3 +211,92 @@ def test_no_rule_lets_a_client_pass_for_what_it_is_not_in() -> None:
         assert "!= @" not in rule, "what cannot be read would end the rule and pass"
         if "accept" in rule:
             assert "@" in rule, "only who is in a set goes anywhere"
+
+
+# ------------------------------------------------------------------ routed mode
+
+ROUTED = replace(
+    FILTER,
+    reach=networks("10.20.0.0/16"),
+    routed=Routed(vpc=networks("10.20.0.0/16"), monitoring=networks("10.20.9.0/24")),
+)
+
+
+def test_in_routed_mode_nothing_is_translated_and_in_snat_mode_nothing_goes_round() -> None:
+    routed, snat = render(ROUTED), render(FILTER)
+    assert "masquerade" not in routed
+    assert "reset" not in routed
+    assert "delete chain inet gatepair translate" in routed
+    for chain in ("first", "last", "to_client", "answers"):
+        assert f"delete chain inet gatepair {chain}" in snat
+        assert rules(snat, chain) == []
+    assert "gpfwd" not in snat
+
+
+def test_what_has_crossed_once_is_neither_looked_up_nor_passed_on_again() -> None:
+    marking = [rule for rule in rules(render(ROUTED), "first") if "meta mark set 0x" in rule]
+    assert len(marking) == 1
+    assert marking[0].startswith('iifname != { "lo", "gpfwd", "wg0", "wg1" } ')
+    through = rules(render(ROUTED), "through")
+    stop = through.index(
+        'iifname "gpfwd" oifname != { "wg0", "wg1" } counter name "forward_loops" drop'
+    )
+    assert all(through.index(rule) > stop for rule in through if 'oifname "gpfwd"' in rule)
+    inward = rules(render(ROUTED), "to_gateway")
+    assert inward[2] == 'iifname "gpfwd" counter name "forward_loops" drop'
+
+
+def test_clients_are_clamped_and_judged_before_anything_of_the_mode() -> None:
+    assert rules(render(ROUTED), "through")[:2] == rules(render(FILTER), "through")[:2]
+    assert 'oifname { "wg0", "wg1", "gpfwd" } drop' in rules(render(ROUTED), "from_client")
+    judged = rules(render(ROUTED), "from_client")[-5:]
+    assert judged == rules(render(replace(FILTER, reach=ROUTED.reach)), "from_client")[-5:]
+
+
+def test_answers_are_judged_by_the_same_sets_the_other_way_round() -> None:
+    out, back = (rules(render(ROUTED), chain) for chain in ("from_client", "answers"))
+    turned = [
+        rule.replace("saddr", "*").replace("daddr", "saddr").replace("*", "daddr")
+        for rule in out
+        if "@" in rule
+    ]
+    assert back == [*(rule.replace("dport", "sport") for rule in turned), "drop"]
+
+
+def test_only_with_connections_to_clients_is_anything_new_let_through_to_one() -> None:
+    closed = rules(render(ROUTED), "to_client")
+    assert closed == [
+        "ip saddr 10.20.0.0/16 ct state established,related accept",
+        "meta l4proto icmp ct state related accept",
+        "ip saddr != 10.20.0.0/16 drop",
+        "tcp flags & (syn | ack) != syn goto answers",
+        "drop",
+    ]
+    called = replace(
+        ROUTED,
+        routed=Routed(vpc=ROUTED.reach, monitoring=(), connections_to_clients=True),
+    )
+    added = [rule for rule in rules(render(called), "to_client") if rule not in closed]
+    assert added == [
+        "ip daddr @open ip saddr 10.20.0.0/16 accept",
+        "ip daddr . ip saddr . meta l4proto @allowed_protocols accept",
+        "ip daddr . ip saddr @allowed accept",
+    ]
+
+
+def test_in_routed_mode_the_gateways_own_ports_are_narrow_although_the_group_is_wide() -> None:
+    inward = rules(render(ROUTED), "to_gateway")
+    assert "ip saddr { 10.20.0.0/16 } tcp dport 9585 accept" in inward
+    assert "ip saddr { 10.20.9.0/24 } tcp dport 9586 accept" in inward
+    capsules = inward.index("ip saddr { 10.20.0.10, 10.20.0.11 } udp dport 4789 accept")
+    assert inward[capsules + 1] == "udp dport 4789 drop"
+    assert inward.index("ct state established,related accept") > capsules + 1
+    unwatched = replace(ROUTED, routed=Routed(vpc=ROUTED.reach, monitoring=()))
+    assert not [rule for rule in rules(render(unwatched), "to_gateway") if "9586" in rule]
+
+
+def test_without_gateways_or_a_reach_the_text_is_whole_in_routed_mode_too() -> None:
+    text = render(replace(ROUTED, reach=(), gateways=frozenset()))
+    assert "{  }" not in text
+    assert "ip saddr  " not in text
+    assert not [rule for rule in rules(text, "through") if "accept" in rule or "goto to_" in rule]

@@ -454,3 +454,40 @@ def test_what_is_over_is_forgotten() -> None:
     assert desk.sessions() == (0, 0)
     assert desk._standings == {}
     assert desk._indices == {}
+
+
+# ------------------------------------------------------------------ whose the client is
+
+
+def test_the_owner_is_who_claimed_last_on_either_slot() -> None:
+    desk = owner()
+    assert (desk.owner(ALICE), desk.take_moved()) == ("i-1", {ALICE})
+    desk.heard_claim(Claim(Place(1, ALICE), "i-2", NOW + 5_000), NOW + 5_000)
+    assert (desk.owner(ALICE), desk.take_moved()) == ("i-2", {ALICE})
+    desk.heard_claim(claim("i-3", NOW + 4_000), NOW + 6_000)
+    assert desk.owner(ALICE) == "i-2", "what was before that comes late"
+    assert desk.take_moved() == set()
+    assert desk.owner(PeerId(b"b" * 16)) == ""
+
+
+def test_an_owner_that_claims_again_has_not_moved() -> None:
+    desk = beside()
+    desk.heard_claim(claim("i-2", NOW), NOW)
+    assert desk.take_moved() == {ALICE}
+    desk.heard_claim(claim("i-2", NOW + 120_000), NOW + 120_000)
+    assert desk.take_moved() == set()
+
+
+def test_the_last_owner_stays_it_when_nothing_more_is_heard_of_the_session() -> None:
+    desk = beside()
+    desk.heard_claim(claim("i-2", NOW), NOW)
+    desk.expire(NOW + 10 * LIFETIME)
+    assert desk.owner(ALICE) == "i-2"
+
+
+def test_the_owner_of_who_is_no_longer_admitted_is_forgotten_with_the_session() -> None:
+    desk = Desk("i-1", admitted=lambda _: False)
+    desk.heard_claim(claim("i-2", NOW), NOW)
+    assert desk.owner(ALICE) == "i-2", "he may be admitted in a moment"
+    desk.expire(NOW + 2 * LIFETIME)
+    assert desk.owner(ALICE) == ""

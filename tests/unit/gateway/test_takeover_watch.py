@@ -16,7 +16,7 @@ from unit.gateway.wireguard_messages import handshake, public_key, transport, ud
 from effects import Failed
 from gateway.gossip import Frame, Kind, seal
 from gateway.gossip_link import Link
-from gateway.messages import Message, SessionsMove
+from gateway.messages import Message, OwnersMove, SessionsMove
 from gateway.metadata import Identity
 from gateway.peers import Admitted
 from gateway.state import State
@@ -28,7 +28,8 @@ from gateway.takeover.moves import LetGo, PointAt
 from gateway.takeover.packets import Endpoint
 from gateway.takeover.recipients import peer_id
 from gateway.takeover.sessions import Claim, Place, Session
-from gateway.takeover.watch import BEAT, TakeoverWatch
+from gateway.takeover.watch import BEAT, IN_STEP_AT_MOST, TakeoverWatch
+from registry.items import ROUTED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -489,3 +490,72 @@ def test_before_the_gateway_knows_itself_nothing_is_listened_to() -> None:
     table.publish(identity=None)
     table.watch.step()
     assert table.ears == []
+
+
+# ------------------------------------------------------------------ whose the clients are
+
+
+def claimed(order: float, key: str = ALICE, holder: str = "i-2", slot: int = 0) -> Claim:
+    return Claim(Place(slot, peer_id(key)), holder, ms(order))
+
+
+@pytest.fixture
+def routed(table: Table) -> Table:
+    table.publish(control=replace(control(7), egress=ROUTED))
+    table.step()
+    return table
+
+
+def test_who_is_claimed_elsewhere_is_published_and_said_in_the_same_step(routed: Table) -> None:
+    routed.tell(claimed(NOW), claimed(NOW, BOB))
+    view = routed.hub.view
+    assert view.elsewhere == {ALICE: "i-2", BOB: "i-2"}
+    assert view.addresses == {"i-2": OTHER}
+    assert routed.posted == [OwnersMove()]
+    routed.step(BEAT)
+    assert routed.hub.view.elsewhere is view.elsewhere, "the same while nobody moves"
+    assert routed.posted == [OwnersMove()]
+
+
+def test_who_completes_a_handshake_here_is_elsewhere_no_more(routed: Table) -> None:
+    routed.tell(claimed(NOW - 10))
+    routed.posted.clear()
+    routed.send_handshake(7)
+    routed.shaken = {ALICE: int(NOW)}
+    routed.step(0.2)
+    assert routed.hub.view.elsewhere == {}
+    assert routed.posted == [OwnersMove()]
+
+
+def test_an_owner_is_known_of_who_is_admitted_only_afterwards(routed: Table) -> None:
+    routed.addresses = {BOB: ADDRESSES[BOB]}
+    routed.publish()
+    routed.tell(claimed(NOW))
+    assert routed.hub.view.elsewhere == {}
+    routed.addresses = ADDRESSES
+    routed.publish()
+    routed.step()
+    assert routed.hub.view.elsewhere == {ALICE: "i-2"}
+
+
+def test_it_is_in_step_when_every_other_gateway_has_told_all(routed: Table) -> None:
+    assert not routed.hub.view.in_step
+    routed.tell(claimed(NOW), after=4)
+    assert not routed.hub.view.in_step, "four things are missing"
+    routed.tell(claimed(NOW), after=0)
+    routed.tell(claimed(NOW, BOB), after=1)
+    assert routed.hub.view.in_step
+
+
+def test_one_that_never_tells_is_waited_for_some_seconds_only(routed: Table) -> None:
+    routed.step(IN_STEP_AT_MOST / 2)
+    assert not routed.hub.view.in_step
+    routed.step(IN_STEP_AT_MOST)
+    assert routed.hub.view.in_step
+    assert routed.posted == [OwnersMove()]
+
+
+def test_in_snat_mode_owners_are_known_and_the_main_thread_is_not_woken(table: Table) -> None:
+    table.tell(claimed(NOW))
+    assert table.hub.view.elsewhere == {ALICE: "i-2"}
+    assert table.posted == []

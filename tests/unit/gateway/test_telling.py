@@ -20,6 +20,7 @@ from gateway.state import State
 from gateway.status import STALLED_AFTER, Board, Status
 from gateway.takeover.hub import SessionsView
 from gateway.wireguard import Device, DevicePeer
+from registry.items import ROUTED
 
 NOTHING = KernelCounts(Path("/nonexistent"), Path("/nonexistent"))
 
@@ -272,3 +273,28 @@ def test_the_settings_we_ship_turn_forwarding_on_and_loosen_the_reverse_path() -
 
 def test_the_clock_is_taken_from_the_instance_itself() -> None:
     assert "server 169.254.169.123 " in (UNITS / "gatepair.sources").read_text()
+
+
+COUNTERS = """{"nftables": [{"metainfo": {}},
+    {"counter": {"name": "forwarded", "packets": 7, "bytes": 9}},
+    {"counter": {"name": "forward_loops", "packets": 1, "bytes": 9}},
+    {"counter": {"name": "another", "packets": 3, "bytes": 9}}]}"""
+
+
+def test_packets_to_other_gateways_are_counted_in_routed_mode() -> None:
+    counts = KernelCounts(Path("/nonexistent"), Path("/nonexistent"), lambda: COUNTERS)
+    routed = replace(
+        STATUS,
+        state=replace(STATUS.state, control=replace(control(7, 8), egress=ROUTED)),
+        sessions=replace(STATUS.sessions, elsewhere={"KEY-alice": "i-2"}),
+    )
+    text = rendered(routed, counts=counts)
+    assert "gatepair_forwarded_packets_total 7.0" in text
+    assert "gatepair_forward_loop_drops_total 1.0" in text
+    assert "gatepair_peers_elsewhere 1.0" in text
+    assert "forward" not in rendered(STATUS, counts=counts)
+
+
+def test_counters_that_cannot_be_read_are_none() -> None:
+    for text in ("", "no such table"):
+        assert KernelCounts(list_counters=lambda said=text: said).forwarded() == {}
