@@ -49,6 +49,7 @@ from gateway.state import RECENT, State, receive
 from gateway.status import Board, Status
 from gateway.takeover.hub import FilterLoaded, Hub, InterfaceMade
 from gateway.takeover.mover import Mover
+from gateway.ways import Ways
 from gateway.wireguard import DumpReader, changed, forgotten, set_key
 from registry.items import (
     DRAINED,
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from gateway.messages import Message
     from gateway.paths import Paths
     from gateway.preshared import Opened
-    from gateway.takeover.hub import SessionsView
     from gateway.takeover.moves import Move
 
 log = logging.getLogger(__name__)
@@ -115,26 +115,6 @@ def routed_of(environment: Environment, state: State) -> Routed | None:
         monitoring=control.monitoring_cidrs,
         connections_to_clients=control.connections_to_clients,
     )
-
-
-def routes_of(
-    view: SessionsView, admitted: Mapping[str, IPv4Address], gateways: frozenset, before: Routes
-) -> Routes:
-    """By which gateway each client is reached that another one holds. Pure.
-
-    `before`: the routes of before the agent's start. They stay until the others have told all they
-    know, unless the client has come here since.
-    """
-    found: dict[IPv4Address, IPv4Address] = {}
-    if not view.in_step:
-        here = {admitted.get(public_key) for _interface, public_key in view.holding}
-        clients = set(admitted.values()) - here
-        found = {client: gateway for client, gateway in before.items() if client in clients}
-    for public_key, holder in view.elsewhere.items():
-        client = admitted.get(public_key)
-        if client is not None:
-            found[client] = view.addresses[holder]
-    return {client: gateway for client, gateway in found.items() if gateway in gateways}
 
 
 @dataclass(frozen=True)
@@ -207,9 +187,7 @@ class Agent:
         self._state = State()
         self._admitted = Admitted({}, {})
         self._admitted_from: tuple[KnownPeers, Opened] | None = None
-        self._routes: Routes = NO_ROUTES
-        self._routes_there: Routes = NO_ROUTES
-        self._routes_from: tuple[object, ...] = ()
+        self._ways, self._routes_there = Ways(), NO_ROUTES
         self._seen: Seen | None = None
         self._blind = ""
         self._clock = UNKNOWN
@@ -424,21 +402,10 @@ class Agent:
             address=self.environment.own_address,
             mtu=self.environment.mtu,
             gateways=gateways,
-            routes=self._routes_to(gateways),
+            routes=self._ways.routes(
+                self.hub.view, self._admit().addresses, gateways, self._routes_there
+            ),
         )
-
-    def _routes_to(self, gateways: frozenset[IPv4Address]) -> Routes:
-        """The same mapping until something asks for another one."""
-        view, admitted = self.hub.view, self._admit().addresses
-        holding = None if view.in_step else view.holding
-        at = (view.elsewhere, view.addresses, view.in_step, holding, admitted, gateways)
-        if len(at) != len(self._routes_from) or any(
-            one is not other and one != other
-            for one, other in zip(at, self._routes_from, strict=True)
-        ):
-            self._routes = routes_of(view, admitted, gateways, self._routes_there)
-            self._routes_from = at
-        return self._routes
 
     def _admit(self) -> Admitted:
         """Who is admitted now; worked out again only when the peers or an expiry ask for it."""

@@ -85,7 +85,7 @@ class PacketPath:
             address=POOL[1],
             mtu=MTU,
             gateways=frozenset(ADDRESSES_OF.values()) - {own},
-            routes=elsewhere,
+            routes={str(client): str(gateway) for client, gateway in elsewhere.items()},
         )
         with inside(self.namespace):
             present = self.present()
@@ -93,7 +93,7 @@ class PacketPath:
         given: list[tuple[str, ...]] = []
         given += [] if f"lookup {forwarding.TABLE}" in rules else [forwarding.ADD_RULE]
         given += forwarding.commands(wanted, present)
-        lines = forwarding.moves(present.routes, elsewhere)
+        lines = forwarding.moves(present.routes, wanted.routes)
         self._do(*map(Command, given), *([MoveRoutes(lines)] if lines else []))
         return given
 

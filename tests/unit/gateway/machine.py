@@ -105,14 +105,14 @@ class Machine:
     def _move_routes(self, lines: str) -> None:
         routes = dict(self.observed.forwarding.routes)
         for words in map(str.split, lines.splitlines()):
-            client = IPv4Address(words[2].removesuffix("/32"))
+            client = words[2].removesuffix("/32")
             if words[1] == "delete":
                 del routes[client]
             else:
                 device = self.observed.forwarding.device
                 assert device is not None, "there is nothing they could lead through"
                 assert device.up
-                routes[client] = IPv4Address(words[4])
+                routes[client] = words[4]
         self._forward(routes=routes)
 
     def _forwarding(self, argv: tuple[str, ...]) -> None:

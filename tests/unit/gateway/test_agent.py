@@ -901,7 +901,8 @@ def owned(on: Stage, *elsewhere: str, here: tuple[str, ...] = (), in_step: bool 
 
 
 def ways(on: Stage) -> dict[IPv4Address, IPv4Address]:
-    return dict(on.machine.observed.forwarding.routes)
+    routes = on.machine.observed.forwarding.routes
+    return {IPv4Address(client): IPv4Address(gateway) for client, gateway in routes.items()}
 
 
 def test_a_client_that_moves_has_another_way_in_the_same_turn_and_nothing_else_is_done(
@@ -958,7 +959,7 @@ def test_a_way_that_somebody_takes_out_is_put_back_at_the_next_look(
     owned(on, ALICE_KEY)
     present = on.machine.observed.forwarding
     on.machine.observed = replace(
-        on.machine.observed, forwarding=replace(present, routes={BOB: FAR})
+        on.machine.observed, forwarding=replace(present, routes={str(BOB): str(FAR)})
     )
     on.tick()
     assert ways(on) == {ALICE: FAR}

@@ -326,6 +326,7 @@ def test_samples_are_of_the_types_they_stand_for() -> None:
 # ------------------------------------------------------------------ routed mode
 
 OWN, OTHER = IPv4Address("10.20.0.10"), IPv4Address("10.20.0.11")
+WAYS = {str(ALICE): str(OTHER)}
 
 
 def forwarded(routes: Any = None, local: IPv4Address | None = OWN) -> Desired:
@@ -338,7 +339,7 @@ def forwarded(routes: Any = None, local: IPv4Address | None = OWN) -> Desired:
             address=POOL[1],
             mtu=1420,
             gateways=frozenset({OTHER}),
-            routes={ALICE: OTHER} if routes is None else routes,
+            routes=WAYS if routes is None else routes,
         ),
     )
 
@@ -354,7 +355,7 @@ def test_in_routed_mode_the_way_to_other_gateways_is_made_behind_the_filter_and_
     kinds = [type(action).__name__ for action in machine.said]
     assert kinds[0] == "LoadFilter"
     assert kinds[-1] == "MoveRoutes"
-    assert machine.observed.forwarding.routes == {ALICE: OTHER}
+    assert machine.observed.forwarding.routes == WAYS
     assert Rule(0x6702, "51830") in machine.observed.rules
     assert DECIDER.plan(forwarded(), machine.observed) == []
 
@@ -381,7 +382,7 @@ def test_a_device_that_was_made_anew_gets_all_its_routes_again() -> None:
     machine = routed_machine()
     machine.observed = replace(machine.observed, forwarding=ABSENT)
     machine.carry_out(DECIDER.plan(forwarded(), machine.observed))
-    assert machine.observed.forwarding.routes == {ALICE: OTHER}
+    assert machine.observed.forwarding.routes == WAYS
 
 
 def test_a_client_that_moves_is_one_step_of_one_action() -> None:
