@@ -104,6 +104,15 @@ def sessions_key(arn: str) -> Key:
     return key(f"gateway#{arn}", "sessions")
 
 
+ROUTES = "route"
+"""The partition of the items that say who holds which route table's route."""
+
+
+def route_key(table: str) -> Key:
+    """Of the item that says who holds the route for the clients in this route table."""
+    return key(ROUTES, table)
+
+
 def label(item: Item) -> str:
     """An item's key for messages, whatever state the item is in."""
     pk, sk = (next(iter(item.get(part, {"": "?"}).values())) for part in ("pk", "sk"))
@@ -766,3 +775,49 @@ class Resting:
             return None
         read = Reader(item)
         return cls(read.convert("sk", IPv4Address), read.text("name", ""), read.number("resting"))
+
+
+@dataclass(frozen=True)
+class RouteHold:
+    """Who holds one VPC route table's route for the clients, and is alone to write that route.
+
+    Written by gateways alone (registry/route_holds.py), each time on the condition that nobody has
+    since it was read: `version` rises by one with every change.
+    """
+
+    table: str
+    """Id of the route table."""
+    holder: str
+    """Instance id; empty when its holder has given it up."""
+    interface: str
+    """Id of the holder's network interface; of the last one's, when it is given up."""
+    version: int
+    at: str = ""
+    """ISO 8601, UTC."""
+
+    def to_attributes(self) -> dict[str, Value]:
+        """Without the key."""
+        return attributes(
+            {
+                "holder": self.holder,
+                "interface": self.interface,
+                "version": self.version,
+                "at": self.at,
+            }
+        )
+
+    def to_item(self) -> dict[str, Value]:
+        """As it stands in the table."""
+        return {**route_key(self.table), **self.to_attributes()}
+
+    @classmethod
+    def from_item(cls, item: Item) -> RouteHold:
+        """Parse the item of a route table."""
+        read = Reader(item)
+        return cls(
+            table=read.text("sk"),
+            holder=read.text("holder"),
+            interface=read.text("interface"),
+            version=read.number("version"),
+            at=read.text("at", ""),
+        )
