@@ -32,6 +32,9 @@ class Clients:
     autoscaling: Any
     kms: Callable[[], Any]
     """Makes one when it is needed: most gateways have nothing to decrypt."""
+    ec2: Callable[[], Any]
+    """The same: for routes, which only the routed mode has. Its model takes much memory."""
+    elbv2: Callable[[], Any]
 
 
 def clients(region: str) -> Clients:
@@ -46,6 +49,8 @@ def clients(region: str) -> Clients:
         client("secretsmanager"),
         client("autoscaling"),
         kms=lambda: client("kms"),
+        ec2=lambda: client("ec2"),
+        elbv2=lambda: client("elbv2"),
     )
 
 

@@ -60,6 +60,8 @@ class Kind(IntEnum):
     """Send your journal from this number on."""
     SESSIONS_RETURNED = 6
     """What I know of your sessions: you seem to have been started again."""
+    PRESENCE = 7
+    """I am here; and in a word what I do for clients (gateway.presence)."""
 
 
 class Refused(ValueError):  # noqa: N818 - an answer

@@ -35,7 +35,9 @@ class Link:
         boot_id: str,
         sender: Callable[[], str],
         wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._monotonic = monotonic
         self._port, self._boot, self._sender, self._wall = port, boot_id, sender, wall
         self._guard = Guard()
         self._handlers: dict[int, Handler] = {}
@@ -44,6 +46,8 @@ class Link:
         self.key: bytes | None = None
         self.counts: Counter[str] = Counter()
         """Datagrams by what became of them: sent, heard, or why they were refused."""
+        self.heard_at: dict[str, float] = {}
+        """Instance id -> when its last datagram that counts came; monotonic seconds."""
 
     def on(self, kind: int, handler: Handler) -> None:
         """Give frames of a kind to `handler`."""
@@ -111,6 +115,7 @@ class Link:
             return
         self._guard.admit(frame, self._wall())
         self.counts["heard"] += 1
+        self.heard_at[frame.sender] = self._monotonic()
         handler = self._handlers.get(frame.kind)
         if handler is not None:
             try:

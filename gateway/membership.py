@@ -41,6 +41,8 @@ class Membership:
     lifecycle_state: str = ""
     members: Mapping[str, str] = field(default_factory=dict)
     """Instance id -> lifecycle state; this one's is among them."""
+    target_groups: tuple[str, ...] = ()
+    """ARNs of the load balancer's target groups that the members are registered with."""
 
 
 def look_up(autoscaling: Any, instance_id: str) -> Membership:
@@ -54,7 +56,10 @@ def look_up(autoscaling: Any, instance_id: str) -> Membership:
             for entry in found["AutoScalingGroups"]
             for member in entry["Instances"]
         }
-        return Membership(group, instance["LifecycleState"], members)
+        targets = [
+            arn for entry in found["AutoScalingGroups"] for arn in entry.get("TargetGroupARNs", ())
+        ]
+        return Membership(group, instance["LifecycleState"], members, tuple(targets))
     return Membership()
 
 
@@ -107,7 +112,14 @@ class MembershipWatch:
         membership = look_up(self._autoscaling, identity.instance_id)
         records = self._registry.gateways(map(identity.arn_of, membership.members))
         addresses = frozenset(_addresses(record.address for record in records))
-        self._post(GatewaysSeen(addresses, serving(membership, records, identity.instance_id)))
+        self._post(
+            GatewaysSeen(
+                addresses,
+                serving(membership, records, identity.instance_id),
+                membership.members,
+                membership.target_groups,
+            )
+        )
         hook = hook_to_complete(
             membership.lifecycle_state,
             self._hooks,

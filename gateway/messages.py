@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gateway.metadata import Identity
     from gateway.peers import KnownPeers
     from gateway.preshared import Opened
+    from gateway.routes.view import RoutesView
     from gateway.takeover.moves import Move
     from registry.items import Change, Head, Unreadable
 
@@ -93,6 +94,10 @@ class GatewaysSeen:
     addresses: frozenset[IPv4Address]
     serving: Mapping[str, int] = field(default_factory=dict)
     """The others in service that say they are healthy: instance id -> epoch seconds of that."""
+    members: Mapping[str, str] = field(default_factory=dict)
+    """Every member of the group, this one among them: instance id -> lifecycle state."""
+    target_groups: tuple[str, ...] = ()
+    """ARNs of the load balancer's target groups that the group's members are in."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,13 @@ class OwnersMove:
     """Clients' sessions have changed hands among gateways (`gateway.takeover.hub.SessionsView`)."""
 
 
+@dataclass(frozen=True)
+class RoutesSeen:
+    """Which of the VPC's routes are this gateway's, and what is wrong with them."""
+
+    view: RoutesView
+
+
 Message: TypeAlias = (
     IdentityFound
     | HeadSeen
@@ -135,5 +147,6 @@ Message: TypeAlias = (
     | LifecycleSeen
     | SessionsMove
     | OwnersMove
+    | RoutesSeen
     | Trouble
 )

@@ -67,6 +67,19 @@ class Metadata:
         """What Auto Scaling is bringing the instance to; empty outside of a group."""
         return (self._get("/latest/meta-data/autoscaling/target-lifecycle-state") or "").strip()
 
+    def interface(self) -> str:
+        """The id of this instance's primary network interface.
+
+        Raises `ValueError` when the service does not say. (EC2 user guide, "Instance metadata
+        categories": `mac`, `network/interfaces/macs/MAC/interface-id`.)
+        """
+        mac = (self._get("/latest/meta-data/mac") or "").strip().rstrip("/")
+        path = f"/latest/meta-data/network/interfaces/macs/{mac}/interface-id"
+        found = (self._get(path) or "").strip() if mac else ""
+        if not found:
+            raise ValueError("instance metadata: it names no network interface")
+        return found
+
     def _get(self, path: str) -> str | None:
         for _attempt in range(2):
             if not self._token:

@@ -35,6 +35,11 @@ class Paths:
         return self.state / "gossip.key"
 
     @property
+    def routed(self) -> Path:
+        """There while this instance's source/destination check is off, or may be."""
+        return self.state / "routed"
+
+    @property
     def keys(self) -> Path:
         """Private keys by generation, 0600: a restart without AWS serves."""
         return self.state / "keys"

@@ -18,11 +18,13 @@ from gateway.messages import (
     OwnersMove,
     PeersRead,
     PresharedSeen,
+    RoutesSeen,
     SessionsMove,
     Trouble,
 )
 from gateway.peers import KnownPeers, advance
 from gateway.preshared import seal
+from gateway.routes.view import RoutesView
 from registry.items import Command
 
 if TYPE_CHECKING:
@@ -71,6 +73,12 @@ class State:
     gateways: frozenset[IPv4Address] = frozenset()
     serving: Mapping[str, int] = field(default_factory=dict)
     """Other gateways in service that say they are healthy, and when they said so last: epoch s."""
+    members: Mapping[str, str] = field(default_factory=dict)
+    """Of the Auto Scaling group, this gateway among them: instance id -> lifecycle state."""
+    target_groups: tuple[str, ...] = ()
+    """ARNs of the load balancer's target groups."""
+    routes: RoutesView = field(default_factory=RoutesView)
+    """The VPC's routes to the clients, as far as they concern this gateway."""
     ending: bool = False
     """Auto Scaling wants the instance gone."""
     trouble: Mapping[str, str] = field(default_factory=dict)
@@ -119,8 +127,16 @@ def receive(state: State, message: Message) -> State:  # noqa: C901, PLR0911, PL
             return replace(state, key_dates={**state.key_dates, generation: published})
         case PresharedSeen():
             return _preshared(state, message)
-        case GatewaysSeen(addresses, serving):
-            return replace(state, gateways=addresses, serving=serving)
+        case GatewaysSeen(addresses, serving, members, target_groups):
+            return replace(
+                state,
+                gateways=addresses,
+                serving=serving,
+                members=members,
+                target_groups=target_groups,
+            )
+        case RoutesSeen(view):
+            return replace(state, routes=view)
         case LifecycleSeen(ending):
             return replace(state, ending=ending)
         case SessionsMove() | OwnersMove():

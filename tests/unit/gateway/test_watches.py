@@ -160,7 +160,8 @@ class AutoScaling:
                     "Instances": [
                         {"InstanceId": name, "LifecycleState": state}
                         for name, state in self.members.items()
-                    ]
+                    ],
+                    "TargetGroupARNs": ["arn:slot-0", "arn:slot-1"],
                 }
             ]
         }
@@ -195,7 +196,11 @@ def test_the_members_come_from_auto_scaling_and_their_addresses_from_their_items
     records = Records("10.20.0.10", "10.20.0.11", "nonsense")
     assert watch(AutoScaling(), records, board(), posted).step() == INTERVAL
     assert posted == [
-        GatewaysSeen(frozenset({IPv4Address("10.20.0.10"), IPv4Address("10.20.0.11")}))
+        GatewaysSeen(
+            frozenset({IPv4Address("10.20.0.10"), IPv4Address("10.20.0.11")}),
+            members={"i-1": "InService", "i-2": "InService"},
+            target_groups=("arn:slot-0", "arn:slot-1"),
+        )
     ]
     assert records.arns == [
         f"arn:aws:ec2:eu-west-1:123456789012:instance/{name}" for name in ("i-1", "i-2")
