@@ -46,8 +46,9 @@ FRESH = 1.5
 READ_EVERY = 10.0
 LOOK_EVERY = 60.0
 LOOK_AFTER = (3.0, 10.0)
-"""Seconds after a write of ours, at which the route tables are looked at again: a request of
-another gateway lasts at most 8 s (gateway/aws.py: two tries, 2 s to connect and 2 s to read)."""
+"""Seconds after a take, at which the route tables are looked at again: a request of the gateway
+that has lost the route lasts at most 8 s (gateway/aws.py: two tries, 2 s to connect and 2 s to
+read)."""
 
 TURN = 1.0
 """Seconds for which the gateway whose turn it is has a free route to itself."""
@@ -125,9 +126,10 @@ class Known:
     check: bool | None = None
     """Whether the source/destination check is on."""
     check_at: float = NEVER
-    wrote_at: float = NEVER
-    """When this gateway last took, wrote or deleted a route."""
+    took_at: float = NEVER
+    """When this gateway last took a route."""
     wrote_no: int = -1
+    """When it last took, wrote or deleted one."""
     moved_at: float = NEVER
     """When it last took one from a gateway that is well."""
 
@@ -379,8 +381,8 @@ def uneasy(facts: Facts) -> bool:
         return True
     holders = {known.holds[table].holder for table in facts.tables if table in known.holds}
     return any(
-        name and facts.others[name].silent >= UNEASY
-        for name in holders - {own.name}
+        facts.others[name].silent >= UNEASY or facts.others[name].word not in (SERVING, "")
+        for name in holders - {own.name, ""}
         if name in facts.others
     )
 
@@ -434,7 +436,7 @@ def _look_due(facts: Facts) -> bool:
     if mine(facts) or _unwanted(facts):
         if known.found_at == NEVER or known.found_no < known.wrote_no:
             return True
-        if any(known.found_at < known.wrote_at + after <= now for after in LOOK_AFTER):
+        if any(known.found_at < known.took_at + after <= now for after in LOOK_AFTER):
             return True
     if leaving(facts) and known.found_at < facts.own.word_since:
         return True  # whether one leads here although the item names another

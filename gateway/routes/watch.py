@@ -254,7 +254,7 @@ class RouteWatch:
                 if after is not None:
                     log.info("route of %s: taken: %s", table, why)
                     moved = now if moves else known.moved_at
-                    known = replace(known, wrote_at=now, wrote_no=self._no, moved_at=moved)
+                    known = replace(known, took_at=now, wrote_no=self._no, moved_at=moved)
             case GiveUp(_, why):
                 after = None if before is None else self._holds.give_up(before)
                 if after is not None:
@@ -288,7 +288,7 @@ class RouteWatch:
     def _wrote(self, table: str, what: str) -> None:
         log.info("route of %s: %s", table, what)
         self._changes += 1
-        self._known = replace(self._known, wrote_at=self._monotonic(), wrote_no=self._no)
+        self._known = replace(self._known, wrote_no=self._no)
 
     # -------------------------------------------------------------- telling
 
