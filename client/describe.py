@@ -150,6 +150,7 @@ def situation_json(situation: Situation) -> dict[str, object]:
         "generation": situation.generation,
         "desired": situation.desired,
         "well": situation.well,
+        "routes": {table: who or None for table, who in sorted(situation.holders.items())},
         "gateways": [_gateway_json(gateway) for gateway in situation.gateways],
     }
 
@@ -182,6 +183,7 @@ def _gateway_json(gateway: Gateway) -> dict[str, object]:
         "health": list(gateway.health),
         "healthy": gateway.healthy,
         "confirmed": confirmed is not None,
+        "routes": list(gateway.routes),
         "relayed_by": (confirmed.relayed_by or None) if confirmed else None,
         **said,
     }

@@ -29,6 +29,7 @@ COLUMNS = (
     "KEYS",
     "HEARD",
     "STATE",
+    "ROUTES",
     "FAULTS",
 )
 
@@ -129,5 +130,6 @@ def _row(gateway: Gateway, now: float) -> tuple[str, ...]:
         "-" if record is None else ",".join(map(str, sorted(record.keys))) or "none",
         "never" if record is None else f"{max(0, int(now) - record.updated)} s ago",
         (record.state if record is not None else "") or "-",
+        ",".join(gateway.routes) or "-",
         "-" if record is None else "; ".join(record.faults) or "-",
     )

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 LIST = """\
 List the gateways: who is a member of the Auto Scaling group, what the load balancer thinks of each
-key slot, which change of the registry it has applied, and whether that is the latest.
+key slot, which change of the registry it has applied, whether that is the latest, and, in a routed
+stack, the route tables whose route to the clients it holds.
 """
 
 FENCE = """\

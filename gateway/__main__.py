@@ -24,12 +24,16 @@ from gateway.membership import MembershipWatch, MetadataWatch
 from gateway.metadata import Metadata
 from gateway.paths import Paths
 from gateway.poller import Poller
+from gateway.presence import Presence
 from gateway.preshared_watch import Opener, PresharedWatch
 from gateway.registry_watch import RegistryWatch
+from gateway.routes.cloud import RouteCloud
+from gateway.routes.watch import RouteWatch
 from gateway.secret_store import SecretStore
 from gateway.session_watch import SessionWatch
 from gateway.takeover.watch import TakeoverWatch
-from registry.store import Registry
+from registry.route_holds import RouteHolds
+from registry.store import Registry, now
 
 if TYPE_CHECKING:
     from gateway.aws import Clients
@@ -53,10 +57,20 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
     members = MembershipWatch(clients.autoscaling, registry, hooks, board, post)
     opener = Opener(clients.kms, settings.stack)
     preshared = PresharedWatch(opener, agent.preshared_files, board, post)
-    circle = Circle(link, board, post)
+    circle, presence = Circle(link, board, post), Presence(link, board)
     key = GossipKey(Custody(secret), settings.gossip_version, agent.paths.gossip_key, link)
     key.recall()
     takeover = TakeoverWatch(settings.port, link, board, agent.hub, memory=agent.memory, post=post)
+    routes = RouteWatch(
+        RouteHolds(clients.dynamodb, settings.table, now),
+        RouteCloud(clients.ec2, clients.elbv2),
+        board,
+        post,
+        presence=presence,
+        circle=circle,
+        interface=metadata.interface,
+        marker=agent.paths.routed,
+    )
     return [
         Poller("metadata", MetadataWatch(metadata, board, post).step, post),
         Poller("registry", RegistryWatch(registry, board, post).step, post),
@@ -68,6 +82,8 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("gossip key", key.step, post),
         Poller("gossip", circle.step, post),
         Poller("takeover", takeover.step, post),
+        Poller("presence", presence.step, post),
+        Poller("routes", routes.step, post),
     ]
 
 

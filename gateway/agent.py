@@ -34,7 +34,7 @@ from gateway.drain import Drain
 from gateway.firewall import Filter, intersection
 from gateway.forwarding import DEVICE, NO_ROUTES, Forwarding, RouteReader
 from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
-from gateway.health import Verdict, complete, serves, verdict
+from gateway.health import Verdict, complete, serves, unready, verdict
 from gateway.keys import KeyFiles
 from gateway.last_answer import LastAnswer
 from gateway.messages import ChangesSeen, HeadSeen, KeyFault, PeersRead, SessionsMove
@@ -192,6 +192,7 @@ class Agent:
         self._blind = ""
         self._clock = UNKNOWN
         self._applied = 0
+        self._was_ready = False
         self._failures = self._unreadable = 0
         self._drain = Drain()
         self._looked_at = self._listed_at = float("-inf")
@@ -207,6 +208,7 @@ class Agent:
     def start(self) -> None:
         """Recall what was known before the restart and bring the machine to it, without AWS."""
         served, was_complete, control, gateways = self._served_cache.load()
+        self._was_ready = was_complete
         keys = {number: self.key_files.public_key(number) for number in served}
         self._state = State(
             served=served,
@@ -311,6 +313,7 @@ class Agent:
             replaceable=drain.replaceable(self._state, wall),
             seen=seen,
             now=self._monotonic(),
+            routed=not self._state.routes.rid,
         )
         if self._drain.word != before.word:
             log.info("%s: %s", self._drain.word, self._drain.why or "no longer told to drain")
@@ -532,10 +535,18 @@ class Agent:
         else:
             verdicts = {
                 slot: verdict(
-                    slot, state, seen.desired, seen.observed, self._clock, drain=self._drain
+                    slot,
+                    state,
+                    seen.desired,
+                    seen.observed,
+                    self._clock,
+                    drain=self._drain,
+                    more=() if self._was_ready else unready(state),
                 )
                 for slot in SLOTS
             }
+        ready = state.complete and all(one.healthy for one in verdicts.values())
+        self._was_ready = self._was_ready or ready
         before = self.board.status.verdicts
         for slot, now in verdicts.items():
             if now != before.get(slot):

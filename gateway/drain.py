@@ -5,6 +5,9 @@ health checks and serves on until the clients have gone to others; then it takes
 down. It stops as soon as it is no longer told to. Without another gateway that could take the
 clients it does not begin: it serves as before, and says so.
 
+In a routed stack it serves on, too, until none of the VPC's routes leads here: another gateway
+takes them as soon as this one says that it drains (gateway.routes).
+
 Which clients are still here WireGuard itself says: a client that another gateway has taken over has
 no session here any more, and one that the load balancer has moved sends nothing here.
 """
@@ -116,13 +119,15 @@ def clients(before: Clients, devices: Mapping[str, Device], at: float, wall: flo
     return Clients(at, received, heard)
 
 
-def advance(before: Drain, why: str, *, replaceable: bool, seen: Clients, now: float) -> Drain:
-    """The next state; `now` in monotonic seconds."""
+def advance(
+    before: Drain, why: str, *, replaceable: bool, seen: Clients, now: float, routed: bool = False
+) -> Drain:
+    """The next state; `now` in monotonic seconds. `routed`: a route of the VPC leads here."""
     if not why:
         return Drain()
     if not replaceable and not before.done:
         return Drain(why, held_up=True)
     since = now if before.since is None else before.since
     noticed = seen.at - since >= NOTICED
-    over = (noticed and not seen.active) or now - since >= LIMIT
+    over = (noticed and not seen.active and not routed) or now - since >= LIMIT
     return Drain(why, since, before.done or over, clients=seen)

@@ -60,6 +60,16 @@ def complete(state: State, desired: Desired, observed: Observed) -> bool:
     )
 
 
+def unready(state: State) -> tuple[str, ...]:
+    """What else keeps a gateway from taking clients that has never been healthy.
+
+    Later it is no reason: that it is not known may just mean that AWS is away.
+    """
+    if state.control is None or not state.control.routed or state.routes.forwards:
+        return ()
+    return ("the source/destination check of the instance is not off yet",)
+
+
 def verdict(
     slot: int,
     state: State,
@@ -68,9 +78,13 @@ def verdict(
     clock: Clock,
     *,
     drain: Drain = SERVES,
+    more: tuple[str, ...] = (),
 ) -> Verdict:
-    """Of one slot. A slot without a generation is as healthy as the machine."""
-    reasons: list[str] = []
+    """Of one slot. A slot without a generation is as healthy as the machine.
+
+    `more`: reasons that are others' to know.
+    """
+    reasons: list[str] = list(more)
     if drain.begun:
         reasons.append(f"draining: {drain.why}")
     if not state.served:

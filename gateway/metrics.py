@@ -63,6 +63,7 @@ class StatusCollector(Collector):
         yield from _by_label(status, monotonic)
         yield from _keys(status, now)
         yield from _sessions(status)
+        yield from _routes(status)
         yield _gossip(dict(self._gossip()))
         yield from _kernel(self._counts)
         if status.state.control is not None and status.state.control.routed:
@@ -242,6 +243,20 @@ def _sessions(status: Status) -> Iterator[Metric]:
     for outcome in (*OUTCOMES, "unmatched", "garbled", "overrun"):
         reports.add_metric((outcome,), view.counts.get(outcome, 0))
     yield reports
+
+
+def _routes(status: Status) -> Iterator[Metric]:
+    view, control = status.state.routes, status.state.control
+    wanted = len(control.route_tables) if control is not None and control.routed else 0
+    for name, text, value in (
+        ("gatepair_route_tables", "Route tables whose route one of the gateways holds", wanted),
+        ("gatepair_routes_held", "Routes of the VPC to the clients held here", len(view.held)),
+        ("gatepair_route_faults", "Routes and calls for them that fail", len(view.faults)),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)
+    yield CounterMetricFamily(
+        "gatepair_route_changes_total", "Routes created, replaced or deleted", value=view.changes
+    )
 
 
 def _gossip(counts: Mapping[str, int]) -> Metric:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from registry.confirmation import Awaited, Confirmed, Member, confirmed_by
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from registry.items import GatewayRecord
     from registry.stack import Stack
 
@@ -25,6 +27,8 @@ class Gateway:
     """What it says of itself; None if it never has."""
     confirmed: Confirmed | None
     """How it has confirmed the registry's latest change, if it has."""
+    routes: tuple[str, ...] = ()
+    """Ids of the route tables whose route to the clients it holds."""
 
     @property
     def healthy(self) -> bool:
@@ -46,6 +50,8 @@ class Situation:
     """The registry's latest change."""
     desired: int
     gateways: tuple[Gateway, ...]
+    holders: Mapping[str, str] = field(default_factory=dict)
+    """Route table -> instance id of who holds its route; empty where it was given up."""
 
     @property
     def well(self) -> bool:
@@ -61,6 +67,7 @@ def look(stack: Stack) -> Situation:
     head = stack.registry.head()
     records = stack.fleet.records(group.members)
     health = stack.fleet.health()
+    holders = {table: hold.holder for table, hold in stack.route_holds.read()[0].items()}
     latest = Awaited(head.generation, head.epoch)
     return Situation(
         head.generation,
@@ -71,8 +78,10 @@ def look(stack: Stack) -> Situation:
                 health.get(member.instance_id, ()),
                 records.get(member.instance_id),
                 confirmed_by(member.instance_id, latest, records),
+                tuple(sorted(one for one, who in holders.items() if who == member.instance_id)),
             )
             for member in group.members
             if not member.gone
         ),
+        holders,
     )

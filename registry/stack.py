@@ -15,6 +15,8 @@ from registry.operators import OperatorRegistry
 from registry.orders import Orders
 from registry.preshared import Sealer
 from registry.refusals import Absent
+from registry.route_holds import RouteHolds
+from registry.store import now
 
 if TYPE_CHECKING:
     from registry.environment import Cloud, Environment
@@ -44,6 +46,11 @@ class Stack:
     def orders(self) -> Orders:
         """What its gateways are told."""
         return Orders(self.cloud.client("dynamodb"), self.environment.table)
+
+    @cached_property
+    def route_holds(self) -> RouteHolds:
+        """Which of its gateways holds which route table's route."""
+        return RouteHolds(self.cloud.client("dynamodb"), self.environment.table, now)
 
     @cached_property
     def sealer(self) -> Sealer:

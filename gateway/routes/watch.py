@@ -64,7 +64,7 @@ FIRST, AT_MOST = 0.5, 5.0
 SELDOM = 60.0
 """The same for what a gateway does to leave no traces: its rights may be gone with the mode."""
 
-PART = "routes"
+PART = "VPC routes"
 """What is wrong with the routes is a trouble of."""
 
 

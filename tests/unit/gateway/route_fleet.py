@@ -153,7 +153,7 @@ class Sim:
         match message:
             case RoutesSeen(view):
                 self.view = view
-            case Trouble("routes", why):
+            case Trouble("VPC routes", why):
                 self.trouble = why
 
     def publish(self) -> None:
