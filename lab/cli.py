@@ -10,13 +10,14 @@ import json
 import os
 import signal
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import clients, edge, host, kinds, machine, netns, proofs, session, status
+from lab import clients, edge, flow_records, host, kinds, machine, netns, proofs, session, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("words", nargs=argparse.REMAINDER, metavar="CMD", help="default: a shell")
     one = add("kill", _kill, "cut a machine's power")
     one.add_argument("machine", help="the beginning of a gateway's id")
+    one = add("flows", _flows, "flow records of the VPC's interfaces, like VPC flow logs")
+    one.add_argument(
+        "--of", metavar="CIDR", help="only what is from or to these addresses, or this one"
+    )
+    one.add_argument("--json", action="store_true", help="print them as JSON")
     one = add("client", _client, "one more client: a peer, a config, a tunnel")
     one.add_argument("name", help="1 to 15 of a-z, 0-9 and -")
     return parser
@@ -155,6 +161,24 @@ def _kill(options: argparse.Namespace) -> int:
     found = machine.match(options.machine)
     machine.power_off(found, machine.CUT)
     return _tell(DONE, f"{found} has lost its power; watch it go: scripts/lab status")
+
+
+def _flows(options: argparse.Namespace) -> int:
+    _need_root()
+    records = flow_records.read(_cidr(options.of))
+    if options.json:
+        text = json.dumps({"records": [one.as_json() for one in records]}, indent=2)
+    else:
+        text = "\n".join(flow_records.lines(records))
+    sys.stdout.write(f"{text}\n")
+    return DONE
+
+
+def _cidr(text: str | None) -> IPv4Network | None:
+    try:
+        return IPv4Network(text) if text else None
+    except ValueError as err:
+        raise Refusal(f"--of {text!r}", str(err), "give 10.20.32.10 or 10.20.32.0/24") from None
 
 
 def _client(options: argparse.Namespace) -> int:

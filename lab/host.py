@@ -1,5 +1,8 @@
 """The private host: namespace gp-host in a subnet `workload` that the lab itself makes in the VPC.
 
+The subnet and the host's security group follow the stack (`follow`): with `egress: routed` the
+subnet has one of the route tables that lead to the clients, and the group lets their addresses in.
+
 `python -m lab.host` serves in it: HTTP on 80 (says who asked), echo on 7 (TCP and UDP), a sink on 9
 (answers with what it got: `COUNT SHA256`), a source on 19 (reads `COUNT`, sends so many bytes).
 """
@@ -17,9 +20,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from effects import Refusal
 from lab import aws, netns, process, vpc
+from registry import environment, local_cloud
+from registry.store import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from registry.items import Control
 
 NAME = "host"
 NAMESPACE = "gp-host"
@@ -65,7 +72,8 @@ def create() -> IPv4Address:
     of_vpc = {"Name": "vpc-id", "Values": [vpc_id]}
     whole = IPv4Network(ec2.describe_vpcs(VpcIds=[vpc_id])["Vpcs"][0]["CidrBlock"])
     subnet_id, where = _subnet(ec2, vpc_id, whole, of_vpc)
-    group = _group(ec2, vpc_id, whole, of_vpc)
+    group = _group(ec2, vpc_id, of_vpc)
+    follow()
     netns.create(NAMESPACE)
     known = {one.id: one for one in vpc.hosts()}.get(NAME)
     attached = netns.has_link(netns.End(NAMESPACE, "eth0"))
@@ -73,6 +81,28 @@ def create() -> IPv4Address:
         vpc.attach_host(NAME, NAMESPACE, where.address, subnet_id=subnet_id, groups=[group])
     process.start(NAME, netns.within(NAMESPACE, process.daemon("host")), ready=_serves)
     return where.address
+
+
+def follow(control: Control | None = None) -> None:
+    """Make the host's subnet and security group what the stack's control item asks for.
+
+    `control` is asked from the registry unless given. Nothing happens before there is a host.
+    """
+    if control is None:
+        stack = environment.find(local_cloud.STACK)
+        control = Registry(aws.client("dynamodb"), stack.table).head().control
+    ec2 = aws.client("ec2")
+    named = {"Name": "group-name", "Values": [GROUP_NAME]}
+    tagged = {"Name": "tag:Name", "Values": [SUBNET_NAME]}
+    groups = ec2.describe_security_groups(Filters=[named])["SecurityGroups"]
+    subnets = ec2.describe_subnets(Filters=[tagged])["Subnets"]
+    if control is None or not groups or not subnets:
+        return
+    group, subnet = groups[0], subnets[0]
+    whole = ec2.describe_vpcs(VpcIds=[group["VpcId"]])["Vpcs"][0]["CidrBlock"]
+    _admit(ec2, group, {whole, str(control.client_pool)} if control.routed else {whole})
+    # Of a VPC that the program made, the last one is its gateways' own
+    _tie(ec2, subnet["SubnetId"], control.route_tables[-1] if control.routed else None)
 
 
 def delete() -> None:
@@ -97,18 +127,46 @@ def _subnet(ec2: Any, vpc_id: str, whole: IPv4Network, of_vpc: dict[str, Any]) -
     return made["Subnet"]["SubnetId"], where
 
 
-def _group(ec2: Any, vpc_id: str, whole: IPv4Network, of_vpc: dict[str, Any]) -> str:
+def _group(ec2: Any, vpc_id: str, of_vpc: dict[str, Any]) -> str:
     named = {"Name": "group-name", "Values": [GROUP_NAME]}
     found = ec2.describe_security_groups(Filters=[of_vpc, named])["SecurityGroups"]
     if found:
         return found[0]["GroupId"]
-    text = "Private host of the lab: anything from inside the VPC"
+    text = "Private host of the lab: anything from those that may know of it"
     made = ec2.create_security_group(GroupName=GROUP_NAME, Description=text, VpcId=vpc_id)
-    ec2.authorize_security_group_ingress(
-        GroupId=made["GroupId"],
-        IpPermissions=[{"IpProtocol": "-1", "IpRanges": [{"CidrIp": str(whole)}]}],
-    )
     return made["GroupId"]
+
+
+def _admit(ec2: Any, group: Mapping[str, Any], wanted: set[str]) -> None:
+    """Let everything in from the CIDRs `wanted` and from no others."""
+    there = {
+        one["CidrIp"] for rule in group["IpPermissions"] for one in rule.get("IpRanges", ())
+    }
+    for cidrs, change in (
+        (wanted - there, ec2.authorize_security_group_ingress),
+        (there - wanted, ec2.revoke_security_group_ingress),
+    ):
+        if cidrs:
+            ranges = [{"CidrIp": cidr} for cidr in sorted(cidrs)]
+            every = {"IpProtocol": "-1", "IpRanges": ranges}
+            change(GroupId=group["GroupId"], IpPermissions=[every])
+
+
+def _tie(ec2: Any, subnet_id: str, wanted: str | None) -> None:
+    """Give the subnet a route table of its own, or with None its VPC's main one."""
+    tied = {"Name": "association.subnet-id", "Values": [subnet_id]}
+    found = ec2.describe_route_tables(Filters=[tied])["RouteTables"]
+    ties = [
+        (one["RouteTableId"], tie["RouteTableAssociationId"])
+        for one in found
+        for tie in one["Associations"]
+        if tie.get("SubnetId") == subnet_id
+    ]
+    for table, tie in ties:
+        if table != wanted:
+            ec2.disassociate_route_table(AssociationId=tie)
+    if wanted is not None and wanted not in {table for table, _ in ties}:
+        ec2.associate_route_table(RouteTableId=wanted, SubnetId=subnet_id)
 
 
 def _serves() -> bool:

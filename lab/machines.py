@@ -1,8 +1,9 @@
 """The daemon that keeps machines and VPC what moto says they are: `python -m lab.machines`.
 
-Twice a second it compares moto's instances with the machines there are, and once a second the
-security groups and route tables with what the VPC router enforces. `decide` is pure. The daemon
-holds no state: started again after a crash it finds what is there.
+Twice a second it compares moto's instances with the machines there are; once a second, and at once
+when the cloud rings the bell (`lab.bell`), the security groups and route tables with what the VPC
+router enforces. `decide` is pure. The daemon holds no state: started again after a crash it finds
+what is there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import aws, inventory, machine, paths, process, vpc
+from lab import aws, bell, inventory, machine, paths, process, vpc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,6 +35,9 @@ checked every minute and replaced after two failures (Auto Scaling user guide, "
 later than the load balancer's own checks take."""
 _PERIOD = 0.5
 _NETWORK_PERIOD = 1.0
+_REST = 0.1
+"""Seconds between two looks, however often the bell is rung: a deployment changes much."""
+_END_WITHIN = 5.0
 _log = logging.getLogger(NAME)
 
 
@@ -89,7 +93,7 @@ def start(say: Callable[[str], None]) -> process.Process:
 
 
 class Keeper:
-    """The daemon's loop over `decide`, with the effects."""
+    """The daemon's loops over `decide`, with the effects: `round` and `follow`, a thread each."""
 
     def __init__(self, image: Path) -> None:
         self._image = image
@@ -97,34 +101,46 @@ class Keeper:
         self._elbv2 = aws.client("elbv2")
         self._autoscaling = aws.client("autoscaling")
         self._network = inventory.Network()
-        self._next_network = 0.0
+        self._wired: set[str] = set()
+        """Machines with a link to the VPC that are about to be switched on."""
+        self._following = threading.Lock()
 
     def round(self) -> None:
-        """Look once and do what follows. An action that fails is logged and comes again."""
+        """Look at the instances once and do what follows for their machines.
+
+        An action that fails is logged and comes again.
+        """
         instances = inventory.read_instances(self._ec2)
         actions = decide(instances, machine.found(), time.time())
         for action in actions:
             if action.kind != "boot":
                 self._try(action, instances)
-        if actions or time.monotonic() >= self._next_network:
-            self._network = inventory.read_network(self._ec2, self._elbv2)
-            self._next_network = time.monotonic() + _NETWORK_PERIOD
-            boots = [action for action in actions if action.kind == "boot"]
-            wired = [
-                action for action in boots if self._try(replace(action, kind="wire"), instances)
-            ]
-            # The filter stands before the first packet, and the routes find their links
-            self._apply(instances, {action.id for action in wired})
-            for action in wired:
+        if not actions:
+            return
+        self._network = inventory.read_network(self._ec2, self._elbv2)
+        boots = [action for action in actions if action.kind == "boot"]
+        for action in boots:
+            if self._try(replace(action, kind="wire"), instances):
+                self._wired.add(action.id)
+        # The filter stands before the first packet, and the routes find their links
+        self.follow()
+        for action in boots:
+            if action.id in self._wired:
                 self._try(action, instances)
+                self._wired.discard(action.id)
 
-    def _apply(self, instances: Mapping[str, Instance], wired: set[str]) -> None:
-        machines = machine.found()
-        there = attached(instances.values(), machines)
-        there += [instances[one] for one in sorted(wired) if instances[one] not in there]
-        attachments = [one.attachment() for one in there] + vpc.hosts()
-        if vpc.apply(attachments, self._network):
-            _log.info("the VPC's filter and routes have been renewed")
+    def follow(self) -> None:
+        """Make filter, routes and names what the cloud says now."""
+        # Looked at inside the lock, or an older picture could undo a newer one
+        with self._following:
+            instances = inventory.read_instances(self._ec2)
+            network = inventory.read_network(self._ec2, self._elbv2)
+            there = attached(instances.values(), machine.found())
+            wired = [instances[one] for one in sorted(self._wired) if one in instances]
+            there += [one for one in wired if one not in there]
+            attachments = [one.attachment() for one in there] + vpc.hosts()
+            if vpc.apply(attachments, network):
+                _log.info("the VPC's filter and routes have been renewed")
 
     def _try(self, action: Action, instances: Mapping[str, Instance]) -> bool:
         try:
@@ -161,26 +177,52 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr
     )
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+
+    def end(*_: object) -> None:
+        stop.set()
+        bell.ring()
+
+    signal.signal(signal.SIGTERM, end)
     try:
         machine.preflight()
         keeper = Keeper(machine.ensure_image(_log.info))
+        listener = bell.Listener()
     except (Refusal, Failed) as err:
         _log.error("%s", err)
         return 2 if isinstance(err, Refusal) else 1
-    trouble = ""
+    follower = threading.Thread(target=_follow, args=(keeper, listener, stop), daemon=True)
+    follower.start()
     while not stop.is_set():
-        try:
-            keeper.round()
+        if _attempt(keeper.round):
             _ready().touch()
-            trouble = ""
-        except (BotoCoreError, ClientError, Failed, OSError) as err:
-            # Without the cloud there is nothing to compare with: everything stays as it is
-            if trouble != str(err):
-                trouble = str(err)
-                _log.error("%s: %s", type(err).__name__, err)
         stop.wait(_PERIOD)
+    follower.join(_END_WITHIN)
     return 0
+
+
+def _follow(keeper: Keeper, listener: bell.Listener, stop: threading.Event) -> None:
+    # Apart from the machines: to switch one on or off takes a while, and routes must not wait
+    while not stop.is_set():
+        _attempt(keeper.follow)
+        stop.wait(_REST)
+        listener.wait(_NETWORK_PERIOD - _REST)
+
+
+def _attempt(look: Callable[[], None]) -> bool:
+    """Whether it went well; the same trouble is logged once until it is over."""
+    try:
+        look()
+    except (BotoCoreError, ClientError, Failed, OSError) as err:
+        # Without the cloud there is nothing to compare with: everything stays as it is
+        if _troubles.get(look.__name__) != str(err):
+            _troubles[look.__name__] = str(err)
+            _log.error("%s: %s", type(err).__name__, err)
+        return False
+    _troubles.pop(look.__name__, None)
+    return True
+
+
+_troubles: dict[str, str] = {}
 
 
 def _ready() -> Path:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from effects import Failed, Refusal, run
-from lab import clients, host, machine, netns, status
+from lab import aws, clients, host, machine, netns, status
 from lab.process import await_condition
 from registry import environment, local_cloud
+from registry.store import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,8 @@ class Scene:
     host: IPv4Address
     addresses: tuple[str, ...]
     mtu: int
+    routed: bool = False
+    """Whether the host sees clients by their own addresses."""
 
 
 def prove(scene: Scene) -> Iterator[Row]:
@@ -144,6 +147,8 @@ def plain(tunnel: Tunnel, scene: Scene) -> str:
         raise Unproved(f"no answer to ping within {_HANDSHAKE:g} s") from err
     after = time.monotonic() - began
     answer = _http(tunnel, target)
+    if scene.routed and answer["you"].rpartition(":")[0] != _own_address(tunnel):
+        raise Unproved(f"the host saw {answer['you']}, not the client's {_own_address(tunnel)}")
     return (
         f"first answer after {after * 1000:.0f} ms; {answer['host']} was asked by {answer['you']}"
     )
@@ -218,11 +223,13 @@ def same(tunnel: Tunnel) -> str:
 def scene(tunnels: Sequence[Tunnel], address: IPv4Address) -> Scene:
     """The lab's scene as its environment describes it."""
     stack = environment.find(local_cloud.STACK)
+    control = Registry(aws.client("dynamodb"), stack.table).head().control
     return Scene(
         tunnels=tuple(tunnels),
         host=address,
         addresses=tuple(map(str, stack.addresses)),
         mtu=stack.mtu,
+        routed=control is not None and control.routed,
     )
 
 
@@ -263,6 +270,12 @@ def _connect(tunnel: Tunnel, address: IPv4Address, port: int) -> socket.socket:
     link.settimeout(BULK_DEADLINE)
     link.connect((str(address), port))
     return link
+
+
+def _own_address(tunnel: Tunnel) -> str:
+    """The client's address in the tunnel."""
+    shown = tunnel.run(["ip", "-4", "-j", "address", "show", "dev", tunnel.interface]).stdout
+    return json.loads(shown)[0]["addr_info"][0]["local"]
 
 
 def _shown(tunnel: Tunnel, what: str) -> str:

@@ -1,13 +1,16 @@
 """Security groups as the VPC router's packet filter: a pure compiler to an nftables ruleset.
 
-What AWS does at each instance's interface happens here in the router's forward chain: a new flow
-passes the sender's egress rules and the receiver's ingress rules; what follows belongs to a tracked
-flow. Nothing else is forwarded. Packets of the load balancer come through the interface `lb`.
+What AWS does at each instance's interface happens here in the router's forward chain: what belongs
+to no flow of the sender's interface passes its egress rules, and what belongs to none of the
+receiver's passes its ingress rules (`lab.tracking` knows the flows). Nothing else is forwarded.
+Packets of the load balancer come through the interface `lb`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from lab import tracking
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,6 +40,7 @@ def ruleset(attachments: Sequence[Attachment], network: Network) -> str:
     ports = [known[name] for name in sorted(known)]
     balancers = {group for balancer in network.balancers for group in balancer.groups}
     parts = [
+        tracking.table(BALANCER),
         f"table ip {TABLE}",
         f"delete table ip {TABLE}",
         f"table ip {TABLE} {{",
@@ -137,9 +141,10 @@ def _forward(ports: Sequence[Attachment]) -> list[str]:
     parts += _chain(
         "forward",
         [
-            "ct state established,related accept",
-            "ct state invalid drop",
             f'iifname "{BALANCER}" goto deliver',
+            f"{_holds(tracking.KNOWN_OUT)} goto deliver",
+            # Error messages about a flow: which interface knows the flow is not looked at
+            "ct state related goto deliver",
             "iifname vmap @senders",
         ],
         "type filter hook forward priority filter; policy drop",
@@ -150,9 +155,21 @@ def _forward(ports: Sequence[Attachment]) -> list[str]:
         egress = [f"jump egress-{group}" for group in sorted(set(port.groups))]
         ingress = [f"jump ingress-{group}" for group in sorted(set(port.groups))]
         check = [f"ip daddr != {port.address} drop"] if port.source_check else []
-        parts += _chain(f"from-{port.interface}", [*egress, "drop"])
-        parts += _chain(f"to-{port.interface}", [*check, *ingress, "drop"])
+        known = [f"{_holds(tracking.KNOWN_IN)} accept", "ct state related accept"]
+        parts += _chain(f"from-{port.interface}", [*egress, _refuse(tracking.REFUSED_OUT)])
+        parts += _chain(
+            f"to-{port.interface}", [*check, *known, *ingress, _refuse(tracking.REFUSED_IN)]
+        )
     return parts
+
+
+def _holds(bit: int) -> str:
+    return f"meta mark & {bit:#x} == {bit:#x}"
+
+
+def _refuse(bit: int) -> str:
+    # Dropped where it is recorded, which is in the same transaction
+    return f"meta mark set meta mark | {bit:#x} accept"
 
 
 def _chain(name: str, lines: Sequence[str], hook: str = "") -> list[str]:

@@ -162,6 +162,9 @@ def deployed(stack_file: Path | None, *, plan: bool = False) -> dict[str, Any]:
         raise Refusal("the program", done.stderr.strip().removeprefix("deploy: "), "")
     if done.status not in {0, _PLANNED}:
         raise Failed(command, done.status, done.stderr)
+    if not plan:
+        # What the operator of the VPC's other hosts would do by hand
+        host.follow()
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 

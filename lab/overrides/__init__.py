@@ -14,8 +14,10 @@ from lab.overrides import (
     autoscaling,
     balancing,
     bucket_policies,
+    changes,
     interfaces,
     launch_templates,
+    routes,
 )
 
 MOTO = "5.2.5"
@@ -26,7 +28,10 @@ SUBJECTS = (
     bucket_policies,
     interfaces,
     launch_templates,
+    routes,
     dynamodb,
+    # Last, around what the others have put in place
+    changes,
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from effects import run
 from lab.inventory import Attachment, Balancer, Network, Rule
 from lab.security import BALANCER, BALANCER_MARK, ruleset
+from lab.tracking import KNOWN_IN, KNOWN_OUT
 
 VPC = IPv4Network("10.20.0.0/16")
 ONE, TWO, HOST = IPv4Address("10.20.0.4"), IPv4Address("10.20.1.4"), IPv4Address("10.20.32.10")
@@ -25,7 +26,7 @@ CLIENT = IPv4Address("198.51.100.10")
 
 @dataclass(frozen=True)
 class Packet:
-    """The first packet of a flow, as the router's forward chain sees it."""
+    """A packet as the router's forward chain sees it; the first of a flow unless `known`."""
 
     source: IPv4Address
     target: IPv4Address
@@ -35,6 +36,8 @@ class Packet:
     port: int = 80
     sport: int = 40000
     icmp: tuple[int, int] = (8, 0)
+    known: int = 0
+    """Whose interface knows its flow: `tracking.KNOWN_*`."""
 
 
 def attachment(
@@ -101,6 +104,9 @@ class Filter:
     def _run(self, chain: str, packet: Packet) -> str:
         for line in self.chains[chain]:
             if line.startswith(("type ", "ct state")) or "meta mark set" in line:
+                continue
+            known = re.match(r"meta mark & (\S+) == ", line)
+            if known and not packet.known & int(known[1], 16):
                 continue
             vmap = re.search(r"(iifname|oifname) vmap (\S+)", line)
             if vmap:
@@ -240,6 +246,31 @@ def test_the_load_balancers_group_is_known_by_where_packets_come_from() -> None:
     assert not passes(between_gateways(protocol="udp", port=51820), ours)
     another = Packet(CLIENT, ONE, BALANCER, "i-one", protocol="udp", port=9586)
     assert not passes(another, ours)
+
+
+def test_a_flow_that_both_interfaces_know_passes_without_a_rule() -> None:
+    assert passes(between_gateways(known=KNOWN_OUT | KNOWN_IN))
+    silent = Filter(ruleset(ALL, Network()))
+    assert silent.passes(between_gateways(known=KNOWN_OUT | KNOWN_IN))
+
+
+def test_a_flow_that_only_one_interface_knows_needs_the_others_rules() -> None:
+    """An answer that comes by another way than the question went."""
+    packet = Packet(HOST, TWO, "h-host", "i-two", known=KNOWN_OUT)
+    assert not passes(packet)
+    assert passes(packet, rule("sg-gw", cidr=IPv4Network("10.20.32.0/24")))
+    mute = Network(rules=(rule("sg-gw", cidr=ANYWHERE),))
+    judged = Filter(ruleset(ALL, mute))
+    assert judged.passes(packet)
+    assert not judged.passes(replace(packet, known=KNOWN_IN))
+
+
+def test_a_known_flow_to_a_strangers_address_is_dropped_where_that_is_checked() -> None:
+    """The check is of every packet, also of the answers to what once went out."""
+    elsewhere = replace(between_gateways(), target=CLIENT, known=KNOWN_OUT | KNOWN_IN)
+    assert not passes(elsewhere)
+    router = (GATEWAYS[0], attachment("i-two", TWO, "sg-gw", check=False))
+    assert passes(elsewhere, attachments=router)
 
 
 def test_a_false_source_address_goes_nowhere() -> None:
