@@ -1,4 +1,4 @@
-"""A bell between the cloud and the daemon that keeps the VPC: rung when a call has changed something.
+"""A bell from the cloud to the daemon that keeps the VPC, rung when a call has changed something.
 
 Without it the daemon would hear of a new route or rule by its next look only.
 """

@@ -68,9 +68,7 @@ def read(of: IPv4Network | None = None) -> list[Record]:
     if not netns.exists(vpc.NAMESPACE):
         raise Refusal("lab", "not up", "scripts/lab up")
     instances = inventory.read_instances(aws.client("ec2")).values()
-    known = {
-        one.interface: one for one in (*(one.attachment() for one in instances), *vpc.hosts())
-    }
+    known = {one.interface: one for one in (*(one.attachment() for one in instances), *vpc.hosts())}
     listing = netns.run_in(
         vpc.NAMESPACE, ["nft", "-jnn", "list", "table", "ip", tracking.TABLE], timeout=60
     )
@@ -125,7 +123,9 @@ def _row(one: Record) -> tuple[str, ...]:
         one.action,
         _NAMES.get(one.protocol, str(one.protocol)),
         f"{one.source}:{one.source_port}" if one.source_port else str(one.source),
-        f"{one.destination}:{one.destination_port}" if one.destination_port else str(one.destination),
+        f"{one.destination}:{one.destination_port}"
+        if one.destination_port
+        else str(one.destination),
         str(one.packets),
         str(one.bytes),
     )

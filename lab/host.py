@@ -139,9 +139,7 @@ def _group(ec2: Any, vpc_id: str, of_vpc: dict[str, Any]) -> str:
 
 def _admit(ec2: Any, group: Mapping[str, Any], wanted: set[str]) -> None:
     """Let everything in from the CIDRs `wanted` and from no others."""
-    there = {
-        one["CidrIp"] for rule in group["IpPermissions"] for one in rule.get("IpRanges", ())
-    }
+    there = {one["CidrIp"] for rule in group["IpPermissions"] for one in rule.get("IpRanges", ())}
     for cidrs, change in (
         (wanted - there, ec2.authorize_security_group_ingress),
         (there - wanted, ec2.revoke_security_group_ingress),

@@ -193,7 +193,7 @@ def main() -> int:
     follower = threading.Thread(target=_follow, args=(keeper, listener, stop), daemon=True)
     follower.start()
     while not stop.is_set():
-        if _attempt(keeper.round):
+        if _attempt("round", keeper.round):
             _ready().touch()
         stop.wait(_PERIOD)
     follower.join(_END_WITHIN)
@@ -203,22 +203,22 @@ def main() -> int:
 def _follow(keeper: Keeper, listener: bell.Listener, stop: threading.Event) -> None:
     # Apart from the machines: to switch one on or off takes a while, and routes must not wait
     while not stop.is_set():
-        _attempt(keeper.follow)
+        _attempt("follow", keeper.follow)
         stop.wait(_REST)
         listener.wait(_NETWORK_PERIOD - _REST)
 
 
-def _attempt(look: Callable[[], None]) -> bool:
+def _attempt(name: str, look: Callable[[], None]) -> bool:
     """Whether it went well; the same trouble is logged once until it is over."""
     try:
         look()
     except (BotoCoreError, ClientError, Failed, OSError) as err:
         # Without the cloud there is nothing to compare with: everything stays as it is
-        if _troubles.get(look.__name__) != str(err):
-            _troubles[look.__name__] = str(err)
+        if _troubles.get(name) != str(err):
+            _troubles[name] = str(err)
             _log.error("%s: %s", type(err).__name__, err)
         return False
-    _troubles.pop(look.__name__, None)
+    _troubles.pop(name, None)
     return True
 
 

@@ -60,7 +60,7 @@ def tracked(protocol: str) -> str:
 
 
 def begun(verdict: str, protocol: str) -> str:
-    """The set of records: an element's age says when its first packet came, its counter the rest."""
+    """The set of records: an element's age tells when its first packet came."""
     return f"{verdict}-{protocol}"
 
 
@@ -104,8 +104,9 @@ def table(balancer: str) -> str:
 def _known(protocol: str) -> list[str]:
     lines = []
     for side in _SIDES:
-        for key in (_key(side.interface, protocol), _key(side.interface, protocol, turned=True)):
-            lines.append(f"{key} @{tracked(protocol)} meta mark set meta mark | {side.known:#x}")
+        keys = [_key(side.interface, protocol, turned=turned) for turned in (False, True)]
+        known = f"@{tracked(protocol)} meta mark set meta mark | {side.known:#x}"
+        lines += [f"{key} {known}" for key in keys]
     return lines
 
 

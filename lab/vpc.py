@@ -48,6 +48,17 @@ def up() -> None:
     Raises `Failed` if a service does not start. Called on a running router it repairs what is
     missing.
     """
+    create()
+    for address in (security.METADATA, security.TIME, security.RESOLVER, security.AWS):
+        netns.ip(NAMESPACE, "address", "replace", f"{address}/32", "dev", "lo")
+    if not _applied().exists():
+        apply((), Network())
+    _start_resolver()
+    _start_time()
+
+
+def create() -> None:
+    """Make the router alone, without its services, or find it."""
     paths.prepare()
     for directory in (_directory(), _names(), _hosts()):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -56,12 +67,6 @@ def up() -> None:
         _marker().unlink(missing_ok=True)
     netns.create(NAMESPACE)
     netns.run_in(NAMESPACE, ["sysctl", "-qw", *[f"{k}={v}" for k, v in _SYSCTLS.items()]])
-    for address in (security.METADATA, security.TIME, security.RESOLVER, security.AWS):
-        netns.ip(NAMESPACE, "address", "replace", f"{address}/32", "dev", "lo")
-    if not _applied().exists():
-        apply((), Network())
-    _start_resolver()
-    _start_time()
 
 
 def down() -> None:

@@ -52,5 +52,5 @@ def _ringing(call: Callable[..., Any]) -> Callable[..., Any]:
         bell.ring()
         return answer
 
-    then_ring.rings = True  # ty: ignore[unresolved-attribute] - a mark that it is in place
+    then_ring.rings = True  # ty: ignore[missing-attribute] - a mark that it is in place
     return then_ring
