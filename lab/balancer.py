@@ -102,7 +102,7 @@ class Keeper:
             # Only after the rules: what is ended before them would come back to the same target
             self._end(flows.forbidden(self.balancer, states, self.ledger.gone()), now)
             self._names(flows.addresses(self.balancer, states))
-        report = json.dumps(self.ledger.report(), indent=1)
+        report = json.dumps(self.ledger.report(told.lost), indent=1)
         if report != self._report:
             write_atomic(paths.target_health(), report)
             self._report = report
@@ -150,8 +150,9 @@ class Settings:
     unhealthy_delay: float = 0.0
     """Seconds, 0 to 60, by which the data plane hears of an unhealthy target late."""
     lost: frozenset[str] = frozenset()
-    """Ids of targets that the data plane takes for unhealthy whatever the checks find: with a long
-    delay, when a dead one's flows move is the experiment's to say."""
+    """Ids of targets that the data plane takes for unhealthy whatever the checks find, and
+    DescribeTargetHealth tells so: with a long delay, when a dead one's flows move is the
+    experiment's to say."""
 
 
 def settings_file() -> Path:

@@ -11,7 +11,7 @@ from lab import flows, health
 from lab.health import Health, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from lab.flows import Balancer, Flows, Group, Key, Target
     from lab.health import Outcome
@@ -72,10 +72,16 @@ class Ledger:
         """The flows of registrations that ended, with connection termination."""
         return {name: ended for name, (_, ended) in self._gone.items()}
 
-    def report(self) -> dict[str, dict[str, dict[str, str]]]:
-        """Group ARN -> target id -> `{"state", "reason", "description"}`, empty ones left out."""
+    def report(self, lost: Collection[str] = ()) -> dict[str, dict[str, dict[str, str]]]:
+        """Group ARN -> target id -> `{"state", "reason", "description"}`, empty ones left out.
+
+        Healthy targets whose ids are in `lost` are told to be unhealthy, as the data plane has it.
+        """
         answer: dict[str, dict[str, dict[str, str]]] = {}
-        for (group, target, _), one in sorted(self.health.items()):
+        for (group, target, _), known in sorted(self.health.items()):
+            one = known
+            if target in lost and known.state is State.HEALTHY:
+                one = Health(State.UNHEALTHY, known.since, health.FAILED)
             words = {"state": str(one.state), "reason": one.reason, "description": one.detail}
             answer.setdefault(group, {})[target] = {k: v for k, v in words.items() if v}
         return answer

@@ -100,6 +100,15 @@ def test_a_stopped_instance_is_unused_and_no_longer_checked() -> None:
     assert flows.Flows("udp", "10.20.0.130", 51820) in flows.forbidden(now, states, {})
 
 
+def test_a_healthy_target_that_is_said_to_be_lost_is_reported_unhealthy() -> None:
+    """So that who asks AWS hears what the data plane goes by; the checks' own finding stays."""
+    ledger = healthy()
+    told = ledger.report({"i-a"})["group-0"]
+    assert told["i-a"] == {"state": "unhealthy", "reason": "Target.FailedHealthChecks"}
+    assert told["i-b"] == {"state": "healthy"}
+    assert ledger.report()["group-0"]["i-a"] == {"state": "healthy"}
+
+
 def test_a_group_without_a_listener_is_not_in_use() -> None:
     """Its targets are not checked either."""
     one = replace(balancer(), listeners=balancer().listeners[:1])
