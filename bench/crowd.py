@@ -28,6 +28,18 @@ SETTLE = 2.0
 """Seconds after which a ping that has no answer is lost."""
 
 
+def gathered(ground: Ground, to: Server, names: Sequence[str]) -> dict[str, Client]:
+    """Clients of these names, spread evenly over the gateways, which all know them."""
+    gateways = list(ground.gateways().values())
+    clients: dict[str, Client] = {}
+    for name, at in zip(names, cycle(gateways), strict=False):
+        # Before it is there: whoever interrupts does not wait until it is written down
+        ground.undo(tunnels.delete, ground.stack, name)
+        clients[name] = tunnels.create(ground.stack, to, name, gateways, at)
+    ground.await_applied()
+    return clients
+
+
 class Crowd:
     """The clients and their traffic, until `exits` are taken."""
 
@@ -35,13 +47,7 @@ class Crowd:
         self, ground: Ground, exits: ExitStack, to: Server, names: Sequence[str], record: str
     ) -> None:
         """Every name a client, spread evenly over the gateways; returns once all are answered."""
-        gateways = list(ground.gateways().values())
-        self.clients: dict[str, Client] = {}
-        for name, at in zip(names, cycle(gateways), strict=False):
-            # Before it is there: whoever interrupts does not wait until it is written down
-            ground.undo(tunnels.delete, ground.stack, name)
-            self.clients[name] = tunnels.create(ground.stack, to, name, gateways, at)
-        ground.await_applied()
+        self.clients = gathered(ground, to, names)
         flows = [
             Flow(one.name, one.namespace, str(ground.host), PING_EVERY)
             for one in self.clients.values()

@@ -26,7 +26,7 @@ import sys
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bench import tunnels
 from bench.answers import await_takeover, shaken
@@ -101,20 +101,11 @@ class Scene:
         except TimeoutError as err:
             self.say(str(err))
 
-    def await_well(self) -> None:
-        """Return once there are as many gateways as there should be, all serve, and none leaves."""
-
-        def well() -> bool:
-            found = look(self.stack)
-            return found.well and len(found.gateways) == found.desired
-
-        process.await_condition("all gateways serve", well, timeout=WELL_WITHIN, interval=0.5)
-
     def recover(self) -> None:
         """After a round that went wrong: all gateways serve, all clients are answered."""
         for gateway in self.gateways():
             draining.take_back(self.stack, gateway)
-        self.await_well()
+        self.ground.await_all_serve()
         self.crowd.await_answers(within=RESUMED_WITHIN)
 
     def felt(
@@ -153,7 +144,7 @@ def drain(scene: Scene, kind: str = "drain") -> list[dict[str, Any]]:
     )
     scene.await_resumed()
     operators_command("gateways", "drain", victim, "--withdraw")
-    scene.await_well()
+    scene.ground.await_all_serve()
     span = (began, time.monotonic())
     moved = {name: gateway == victim for name, gateway in held.items()}
     return scene.felt(kind, span, moved, gateway=victim, seconds=told["seconds"])
@@ -173,7 +164,7 @@ def terminate(scene: Scene) -> list[dict[str, Any]]:
         timeout=WELL_WITHIN,
         interval=0.5,
     )
-    scene.await_well()
+    scene.ground.await_all_serve()
     span = (began, time.monotonic())
     moved = {name: gateway == victim for name, gateway in held.items()}
     return scene.felt("terminated", span, moved, gateway=victim)
@@ -187,7 +178,7 @@ def replace(scene: Scene) -> list[dict[str, Any]]:
     began = time.monotonic()
     scene.file.deploy(scene.values)
     rolling.await_replaced(scene.say)
-    scene.await_well()
+    scene.ground.await_all_serve()
     ended = time.monotonic()
     left = set(before) & set(scene.gateways())
     if left:
@@ -218,8 +209,17 @@ def most(held: Mapping[str, str]) -> str:
 # ------------------------------------------------------------------ the bench
 
 
+class Stage(Protocol):
+    """Where rounds are played."""
+
+    say: Say
+
+    def recover(self) -> None:
+        """Return once the next round can begin, after one that went wrong."""
+
+
 def rounds(
-    scene: Scene, wanted: int, once: Callable[[], list[dict[str, Any]]]
+    scene: Stage, wanted: int, once: Callable[[], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
     """So many rounds that measured; one that went wrong is said in a sample, and done again."""
     samples: list[dict[str, Any]] = []

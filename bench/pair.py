@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench.answers import await_takeover, metrics
+from bench.answers import await_takeover, healthy, metrics
 from bench.command import NotMeasured
 from effects import write_atomic
 from lab import balancer
@@ -70,6 +70,14 @@ class Pair:
         except OSError:
             return False
         return know_each_other(one, other)
+
+    def well(self) -> bool:
+        """Whether one of them may die: the other is healthy, and knows of its sessions."""
+        try:
+            found = healthy()
+        except (OSError, ValueError):
+            return False
+        return found >= self.addresses.keys() and (not self.takeover or self.known())
 
     # -------------------------------------------------------------- takeover
 

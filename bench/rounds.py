@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import death, flows, roaming, tunnels
-from bench.answers import healthy, shaken
+from bench.answers import shaken
 from bench.command import NotMeasured
 from bench.outages import SECOND_WITHIN, aftermath, outage
 from bench.pair import Pair
@@ -110,18 +110,8 @@ class Scene:
     def steady(self) -> None:
         """Return once a gateway may die: the other one is well, knows all, and everybody talks."""
         began = time.monotonic()
-
-        def is_steady() -> bool:
-            try:
-                well = healthy()
-            except (OSError, ValueError):
-                return False
-            if not well >= self.pair.addresses.keys():
-                return False
-            return not self.pair.takeover or self.pair.known()
-
         what = "both gateways are healthy and know of each other's sessions"
-        process.await_condition(what, is_steady, timeout=STEADY_LIMIT, interval=0.3)
+        process.await_condition(what, self.pair.well, timeout=STEADY_LIMIT, interval=0.3)
         time.sleep(max(0.0, SETTLE - (time.monotonic() - began)))
         names = [one.name for one in self.active]
         self.traffic.await_answers(names, since=time.monotonic(), within=STOCK_LIMIT)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from bench.echoes import Echoes
+from bench.growing import Growing
 from lab import netns, paths, process
 
 if TYPE_CHECKING:
@@ -85,20 +86,15 @@ class Recording:
     """What the sender has written, as far as it has been read."""
 
     def __init__(self, file: Path, flows: Sequence[Flow]) -> None:
-        self._file, self._read = file, 0
+        self._growing = Growing(file, RECORD)
         self._by_place = [Echoes() for _ in flows]
         self.flows = {flow.name: one for flow, one in zip(flows, self._by_place, strict=True)}
 
     def refresh(self) -> None:
         """Read what is new."""
-        with self._file.open("rb") as file:
-            file.seek(self._read)
-            data = file.read()
-        whole = len(data) - len(data) % RECORD.size
-        for place, kind, number, at in RECORD.iter_unpack(data[:whole]):
+        for place, kind, number, at in self._growing.fresh():
             echoes = self._by_place[place]
             (echoes.send if kind == SENT else echoes.hear)(number, at)
-        self._read += whole
 
 
 class Traffic:
