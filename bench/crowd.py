@@ -29,14 +29,13 @@ SETTLE = 2.0
 
 
 def gathered(ground: Ground, to: Server, names: Sequence[str]) -> dict[str, Client]:
-    """Clients of these names, spread evenly over the gateways, which all know them."""
+    """Clients of these names, spread evenly over the gateways, which may not know them yet."""
     gateways = list(ground.gateways().values())
     clients: dict[str, Client] = {}
     for name, at in zip(names, cycle(gateways), strict=False):
         # Before it is there: whoever interrupts does not wait until it is written down
         ground.undo(tunnels.delete, ground.stack, name)
         clients[name] = tunnels.create(ground.stack, to, name, gateways, at)
-    ground.await_applied()
     return clients
 
 
@@ -48,6 +47,7 @@ class Crowd:
     ) -> None:
         """Every name a client, spread evenly over the gateways; returns once all are answered."""
         self.clients = gathered(ground, to, names)
+        ground.await_applied()
         flows = [
             Flow(one.name, one.namespace, str(ground.host), PING_EVERY)
             for one in self.clients.values()

@@ -101,11 +101,20 @@ class Scene:
         except TimeoutError as err:
             self.say(str(err))
 
+    def await_well(self) -> None:
+        """Return once there are as many gateways as there should be, all serve, and none leaves."""
+
+        def well() -> bool:
+            found = look(self.stack)
+            return found.well and len(found.gateways) == found.desired
+
+        process.await_condition("all gateways serve", well, timeout=WELL_WITHIN, interval=0.5)
+
     def recover(self) -> None:
         """After a round that went wrong: all gateways serve, all clients are answered."""
         for gateway in self.gateways():
             draining.take_back(self.stack, gateway)
-        self.ground.await_all_serve()
+        self.await_well()
         self.crowd.await_answers(within=RESUMED_WITHIN)
 
     def felt(
@@ -144,7 +153,7 @@ def drain(scene: Scene, kind: str = "drain") -> list[dict[str, Any]]:
     )
     scene.await_resumed()
     operators_command("gateways", "drain", victim, "--withdraw")
-    scene.ground.await_all_serve()
+    scene.await_well()
     span = (began, time.monotonic())
     moved = {name: gateway == victim for name, gateway in held.items()}
     return scene.felt(kind, span, moved, gateway=victim, seconds=told["seconds"])
@@ -164,7 +173,7 @@ def terminate(scene: Scene) -> list[dict[str, Any]]:
         timeout=WELL_WITHIN,
         interval=0.5,
     )
-    scene.ground.await_all_serve()
+    scene.await_well()
     span = (began, time.monotonic())
     moved = {name: gateway == victim for name, gateway in held.items()}
     return scene.felt("terminated", span, moved, gateway=victim)
@@ -178,7 +187,7 @@ def replace(scene: Scene) -> list[dict[str, Any]]:
     began = time.monotonic()
     scene.file.deploy(scene.values)
     rolling.await_replaced(scene.say)
-    scene.ground.await_all_serve()
+    scene.await_well()
     ended = time.monotonic()
     left = set(before) & set(scene.gateways())
     if left:

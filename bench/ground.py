@@ -23,7 +23,6 @@ from effects import Failed, Refusal, run
 from lab import cloud, host, machine, paths, process, session, status
 from registry import local_cloud
 from registry.confirmation import Awaited
-from registry.situation import look
 from registry.waiting import wait
 
 if TYPE_CHECKING:
@@ -39,9 +38,6 @@ WELL_LIMIT = 30.0
 
 APPLIED_LIMIT = 120.0
 """Seconds for every gateway to apply what a bench has written, thousands of peers included."""
-
-ALL_SERVE_LIMIT = 120.0
-"""Seconds for a gateway that was launched, or taken back, to serve."""
 
 COMMAND_LIMIT = 60.0
 """Seconds for one of the operator's commands, its wait for confirmation included."""
@@ -90,15 +86,6 @@ class Ground:
             silent = ", ".join(one.instance_id for one in waited.silent)
             raise NotMeasured(f"{silent} did not apply change {head.generation}")
         return time.monotonic() - began
-
-    def await_all_serve(self, within: float = ALL_SERVE_LIMIT) -> None:
-        """Return once there are as many gateways as there should be, all serve, and none leaves."""
-
-        def well() -> bool:
-            found = look(self.stack)
-            return found.well and len(found.gateways) == found.desired
-
-        process.await_condition("all gateways serve", well, timeout=within, interval=0.5)
 
     @contextmanager
     def without_cloud(self) -> Generator[None]:

@@ -22,7 +22,7 @@ from bench.talk_clients import Call
 from lab import host, netns, paths, process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from bench.ground import Ground
@@ -150,8 +150,13 @@ class Streams:
         self.refresh()
         return {place: self.record.courses[number] for place, number in self._present.items()}
 
-    def renew(self, within: float = TALK_WITHIN) -> None:
-        """Return once every stream talks; a connection that does not is begun anew."""
+    def renew(self, *, anew: Collection[str] = (), within: float = TALK_WITHIN) -> None:
+        """Return once every stream talks; a connection that does not is begun anew.
+
+        Those of the clients named in `anew` are in any case.
+        """
+        places = [Place(client, kind) for client in anew for kind in KINDS]
+        self._begin(places, time.monotonic())
 
         def all_talk() -> bool:
             courses, now = self.present(), time.monotonic()

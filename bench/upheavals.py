@@ -101,12 +101,16 @@ class Scene:
         exits.callback(self._leave)
         names = [f"bench-held{n}" for n in range(self.options.clients)]
         self.clients = gathered(ground, server, names)
+        # Not by the registry's members: one that was killed is one for minutes, and says nothing
+        self._await_healthy()
+        self.say(f"{mode}: {len(names)} clients are there")
         self._await_mode()
+        self.say(f"{mode}: so the private host sees them")
         namespaces = {name: one.namespace for name, one in self.clients.items()}
         rate = self.options.kbit * 1000 // 8
         self.streams = exits.enter_context(Streams(ground, namespaces, rate))
         self.streams.renew()
-        self.say(f"{mode}: {len(names)} clients have {len(self.streams.present())} streams")
+        self.say(f"{mode}: {len(self.streams.present())} streams are open")
 
     def _leave(self) -> None:
         for one in self.clients.values():
@@ -130,8 +134,7 @@ class Scene:
     def recover(self) -> None:
         """After a round that went wrong: all gateways serve, and all streams talk."""
         death.heal()
-        self.ground.await_all_serve()
-        self.pair.look()
+        self._await_healthy()
         self.streams.renew()
 
     # -------------------------------------------------------------- what is done to gateways
@@ -149,8 +152,7 @@ class Scene:
         finally:
             death.heal()
         if kill:
-            session.await_healthy(lambda _: None, REPLACED_LIMIT)
-            self.pair.look()
+            self._await_healthy()
         self._steady()
         facts = {name: {"detection": seconds} for name, seconds in detected.items()}
         return self._judged(FAILOVER, at, facts, how="killed" if kill else "cut")
@@ -178,14 +180,18 @@ class Scene:
         other = None if "instanceType" in self.deployed else OTHER_TYPE
         self.deployed.put(instanceType=other)
         rolling.await_replaced(self.say)
-        self.ground.await_all_serve()
+        self._await_healthy()
         left = before & set(self.ground.gateways())
         if left:
             raise NotMeasured(f"{', '.join(left)} was not replaced")
-        self.pair.look()
         return self._judged(REPLACE, began, {})
 
     # -------------------------------------------------------------- around it
+
+    def _await_healthy(self) -> None:
+        """Return once every gateway serves, whoever that is now."""
+        session.await_healthy(lambda _: None, REPLACED_LIMIT)
+        self.pair.look()
 
     def _steady(self) -> None:
         what = "both gateways are healthy and know of each other's sessions"
@@ -200,10 +206,11 @@ class Scene:
         if not known:
             raise NotMeasured("no client has a flow to a gateway")
         ((chosen, _),) = known.most_common(1)
-        for one in self.clients.values():
-            if there.get(source(one)) != chosen:
-                tunnels.lead(one, server, chosen)
-        self.streams.renew()
+        led = [one for one in self.clients.values() if there.get(source(one)) != chosen]
+        for one in led:
+            tunnels.lead(one, server, chosen)
+        # Or what they have open would belong to the gateway that they are led away from
+        self.streams.renew(anew={one.name for one in led})
         return ids[chosen]
 
     def _await_detected(self, victim: IPv4Address, at: float) -> dict[str, float]:
