@@ -17,6 +17,11 @@ broken one until it ended, or until nobody looked any more. A round lasts until 
 Broken connections are made anew before the next. minus_detection is the stall without the time
 that the load balancer took to send the client's flow to the survivor.
 
+Nothing but the two connections is in a client's tunnel. TCP tries again after 0.2, 0.6, 1.4 ...
+12.6, 25.4 s, so a stall may outlast the fault by as much again. With --pings a client also pings
+every 0.1 s: that shows for how long the path itself was gone (path_silence), and makes a client one
+that has other things to send, whose session is taken over by the first of them.
+
 The mode is a setting of the stack (`gatepair:egress`); that the private host sees clients as the
 mode has it is checked before anything is measured.
 """
@@ -92,6 +97,10 @@ def _of_event(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, floa
         name.format("broken"): sum(bool(one["broken"]) for one in samples),
         name.format("hung"): sum(one["broken"] == SILENT for one in samples),
         **_spread(name.format("stall"), [one["stall"] for one in samples]),
+        **_spread(
+            name.replace("tcp_", "").format("path_silence"),
+            [one["path_silence"] for one in samples if "path_silence" in one],
+        ),
     }
 
 
@@ -148,6 +157,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
             "streams_per_client": "lines (ssh-like, both ways) and bulk (download)",
             "line_every": talk.LINE_EVERY,
             "bulk_kbit_per_second": options.kbit,
+            "pings_beside": options.pings,
             "tcp": "the kernel's defaults, no delay as ssh sets it",
             "silent_is_broken_after": BROKEN_AFTER,
             "stall_of_broken": "until it ended, or until nobody looked any more",
@@ -195,6 +205,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument(
         "--interval", type=positive, default=INTERVAL, help="of the helpers, seconds; default 10"
     )
+    options.add_argument("--pings", action="store_true", help="beside the connections")
     for name, number, text in (
         ("rounds", ROUNDS, "failovers in each mode"),
         ("kills", KILLS, "of them by a real kill, --rounds at most"),

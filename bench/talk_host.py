@@ -22,8 +22,8 @@ async def serve(file: Path) -> None:
                 else:
                     how = await talk.pour(reader, writer, number, rate)
                 notes.note(number, how)
-            except (OSError, ValueError):
-                pass  # it went away before it had said what it is
+            except (OSError, ValueError, asyncio.CancelledError):
+                pass  # it went away before it had said what it is; or this program ends
             finally:
                 writer.transport.abort()
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from bench import death, flows, tunnels
 from bench.command import NotMeasured
 from bench.courses import BROKEN_AFTER, judge
-from bench.crowd import gathered
+from bench.crowd import PING_EVERY, gathered
 from bench.flows import Source
 from bench.helpers import Helpers
 from bench.report import percentile
 from bench.rotation import await_known, await_served, next_generation
 from bench.rounds import DETECTED_LIMIT, REPLACED_LIMIT, STEADY_LIMIT
 from bench.streams import Streams
+from bench.traffic import Flow, Traffic
 from lab import host, netns, process, rolling, session
 
 if TYPE_CHECKING:
@@ -104,12 +105,18 @@ class Scene:
         # Not by the registry's members: one that was killed is one for minutes, and says nothing
         self._await_healthy()
         self.say(f"{mode}: {len(names)} clients are there")
-        self._await_mode()
-        self.say(f"{mode}: so the private host sees them")
         namespaces = {name: one.namespace for name, one in self.clients.items()}
         rate = self.options.kbit * 1000 // 8
         self.streams = exits.enter_context(Streams(ground, namespaces, rate))
         self.streams.renew()
+        self._await_mode()
+        self.traffic: Traffic | None = None
+        if self.options.pings:
+            file = ground.directory / "connections.pings"
+            pings = [
+                Flow(n, place, str(ground.host), PING_EVERY) for n, place in namespaces.items()
+            ]
+            self.traffic = exits.enter_context(Traffic(pings, file))
         self.say(f"{mode}: {len(self.streams.present())} streams are open")
 
     def _leave(self) -> None:
@@ -261,10 +268,17 @@ class Scene:
                     "stall": outcome.stall,
                     **common,
                     **facts.get(place.client, {}),
+                    **self._path(place.client, began, ended),
                 }
             )
         self.say(f"{self.mode}, {event} {self.done[event]}: {summary(samples)}")
         return samples
+
+    def _path(self, client: str, began: float, ended: float) -> dict[str, float]:
+        """For how long a client's pings were not answered, if it has any."""
+        if self.traffic is None:
+            return {}
+        return {"path_silence": self.traffic.of(client).longest_silence(began, ended)}
 
 
 def source(client: Client) -> Source:

@@ -147,6 +147,23 @@ def test_rotation_measures_helpers_plain_clients_and_stragglers(lab: LabDriver) 
     assert lab.gateways() == machines
 
 
+@pytest.mark.timeout(400)
+def test_connections_measures_what_translation_breaks(lab: LabDriver) -> None:
+    generations = lab.status()["key_generations"]
+    few = ("--clients", "2", "--rounds", "1", "--kills", "0", "--rotations", "1")
+    with as_it_was(lab):
+        report = measured("connections", "--modes", "snat", *few, "--replacements", "0")
+    figures, samples = report["figures"], report["samples"]
+    assert not [name for name in figures if "_p99" in name], "so few samples have none"
+    found = [(one["event"], one["stream"]) for one in samples]
+    for event in ("failover", "rotation"):
+        assert found.count((event, "lines")) == found.count((event, "bulk")) == 2
+    assert figures["snat_tcp_broken_failover"] == 4, "the survivor translates to its own address"
+    assert figures["snat_tcp_wrong_bytes"] == 0
+    assert 5 < figures["snat_detection_p50"] < 15, "two checks in a row, 5 s apart"
+    assert lab.status()["key_generations"] == generations
+
+
 @pytest.mark.timeout(300)
 def test_drain_measures_the_clients_that_were_moved(lab: LabDriver) -> None:
     machines = lab.gateways()

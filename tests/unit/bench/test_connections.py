@@ -59,6 +59,13 @@ def test_detection_is_taken_off_each_streams_own_stall() -> None:
     assert (found["routed_detection_p50"], found["routed_detection_max"]) == (8.0, 12.0)
 
 
+def test_where_clients_pinged_it_is_said_how_long_the_path_was_gone() -> None:
+    pinged = [sample("routed", "failover", 13.0, path_silence=8.5)]
+    assert connections.figures_of(pinged)["routed_path_silence_failover_max"] == 8.5
+    bare = connections.figures_of([sample("routed", "failover", 13.0)])
+    assert not any("path" in name for name in bare)
+
+
 def test_wrong_bytes_are_broken_and_counted_apart() -> None:
     found = connections.figures_of([sample("routed", "replace", 0.1, "wrong bytes")])
     assert (found["routed_tcp_broken_replace"], found["routed_tcp_wrong_bytes"]) == (1, 1)
