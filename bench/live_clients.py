@@ -107,10 +107,13 @@ class LiveClients:
 
     def _register(self, name: str) -> tuple[Peer, Identity]:
         former = self._stack.registry.peer(name)
-        if former is not None:
-            if former.owner != OWNER:
-                raise Refusal(f"peer {name}", f"it is {former.owner or 'somebody'}'s", "rename it")
-            self._revoke(name)
+        if former is not None and former.owner != OWNER:
+            raise Refusal(
+                f"peer {name}",
+                f"it is {former.owner or 'somebody'}'s",
+                "give that one another name",
+            )
+        self._revoke(name)
         identity = Identity.new()
         new = NewPeer(
             name,
@@ -126,7 +129,9 @@ class LiveClients:
         ), identity
 
     def _revoke(self, name: str) -> None:
-        if self._stack.registry.peer(name) is not None:
+        """A peer of that name, if there is one and it is ours."""
+        found = self._stack.registry.peer(name)
+        if found is not None and found.owner == OWNER:
             self._stack.registry.revoke_peer(name, caller=self._stack.caller)
 
     def _quietly(self, call: Callable[[str], object], name: str) -> None:

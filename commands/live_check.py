@@ -231,8 +231,8 @@ def _confirm(args: argparse.Namespace) -> None:
         return
     cure = "add --yes once you have read the plan"
     if not sys.stdin.isatty():
-        raise Refusal("live-check", "nobody is there to confirm", cure)
+        raise Refusal("confirmation", "nobody is there to give it", cure)
     sys.stderr.write(f"live-check: type {args.stack} to go on: ")
     sys.stderr.flush()
     if sys.stdin.readline().strip() != args.stack:
-        raise Refusal("live-check", "not confirmed, nothing was changed", cure)
+        raise Refusal("confirmation", "another word was typed", cure)

@@ -56,9 +56,10 @@ def main(argv: Sequence[str]) -> int:
     wanted = {"name": args.name, "public_key": args.public_key, "owner": args.owner}
     if args.expires:
         wanted["expires"] = args.expires
-    request = signed(f"{args.url.rstrip('/')}/peers", wanted, credentials, args.region)
+    url = f"{args.url.rstrip('/')}/peers"
+    request = signed(url, wanted, credentials, args.region)
     sent = urllib.request.Request(  # noqa: S310 - the URL is the caller's
-        request.url, data=request.data, headers=dict(request.headers), method="POST"
+        url, data=request.data, headers=dict(request.headers), method="POST"
     )
     try:
         with urllib.request.urlopen(sent, timeout=LIMIT) as answer:  # noqa: S310 - as above

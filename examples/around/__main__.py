@@ -1,6 +1,6 @@
 """A name of your own for a gatepair stack's endpoint, and who of your people may change its peers.
 
-Give the gatepair stack the same name as `gatepair:endpoint`: it is what new client configs dial, and
+Give the gatepair stack the same name as `gatepair:endpoint`, which is what new client configs dial;
 the name can later lead to another stack. The roles are yours, made elsewhere.
 """
 

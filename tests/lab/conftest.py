@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_benches": 2,
         "test_fault_list": 2,
         "test_fence": 2,
+        "test_live_check": 2,
         "test_preshared": 3,
         "test_rotation": 3,
         "test_replacement": 3,
