@@ -117,7 +117,7 @@ THERE = ("10.40.", "10.20.")
 """The block of the VPC."""
 
 IN_THE_LAB: dict[str, Run] = {
-    "scripts/lab status": Run(says="GATEWAY"),
+    "scripts/lab status": Run(says="2 gateways"),
     "scripts/peers --stack lab list": Run(says="alice"),
     "scripts/gateways --stack staging wait": Run(says="2 gateways are healthy"),
     "scripts/lab client carol": Run(),
