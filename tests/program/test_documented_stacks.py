@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
 import yaml
 from documented import ROOT, blocks
 
@@ -13,6 +12,8 @@ import plan as plans
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from recorder import Recorder
 
