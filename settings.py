@@ -38,6 +38,12 @@ _ADOPTED_VPC = ("id", "cidrs", "publicSubnetIds", "gatewaySubnetIds", "routeTabl
 _HOST_NAME = (
     r"(?i)(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 )
+_ADDRESS = r"[^@\s]{1,64}@" + _HOST_NAME.removeprefix("(?i)")
+RETENTIONS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
+"""Days for which CloudWatch Logs keeps a log (its API reference, "PutRetentionPolicy")."""
 _INSTANCE_TYPE = r"(?P<family>[a-z]+)(?P<number>\d+)(?P<extras>[a-z0-9-]*)\.[a-z0-9-]+"
 
 
@@ -114,6 +120,10 @@ class Settings:
     """How clients' packets leave a gateway: `snat`, with its address; `routed`, with their own."""
     connections_to_clients: bool
     """Whether hosts may begin connections to the clients that may reach them."""
+    alarm_email: str
+    """Who hears of alarms; empty: whoever subscribes to the topic by other means."""
+    retention_days: int
+    """How long logs of who reached what are kept."""
     protect: bool
 
     @property
@@ -186,6 +196,8 @@ def parse(given: Mapping[str, Any], *, region: str) -> Settings:
         takeover=values.flag("takeover"),
         egress=values.choice("egress", (SNAT, ROUTED)),
         connections_to_clients=values.flag("connectionsToClients"),
+        alarm_email=_alarm_email(values),
+        retention_days=_retention_days(values),
         protect=values.flag("protect"),
     )
     values.refuse_unknown()
@@ -351,6 +363,26 @@ def _dns_servers(values: Values, given: Any) -> tuple[IPv4Address, ...]:
         else:
             servers.append(IPv4Address(item))
     return tuple(servers)
+
+
+def _alarm_email(values: Values) -> str:
+    text = values.text("alarmEmail")
+    if text and not re.fullmatch(_ADDRESS, text, re.IGNORECASE):
+        cure = "write one like oncall@example.com, or leave it out"
+        values.refuse("alarmEmail", text, "is no e-mail address", cure)
+    return text
+
+
+def _retention_days(values: Values) -> int:
+    days = values.whole("retentionDays", RETENTIONS[0], RETENTIONS[-1], "CloudWatch keeps no other")
+    if days and days not in RETENTIONS:
+        near = [
+            max(kept for kept in RETENTIONS if kept < days),
+            min(kept for kept in RETENTIONS if kept > days),
+        ]
+        cure = f"use {near[0]} or {near[1]}"
+        values.refuse("retentionDays", str(days), "is no time that CloudWatch Logs has", cure)
+    return days
 
 
 def _is_address(text: str) -> bool:

@@ -74,6 +74,8 @@ def test_the_labs_settings_are_good_and_typed() -> None:
         takeover=True,
         egress="snat",
         connections_to_clients=False,
+        alarm_email="",
+        retention_days=365,
         protect=False,
     )
 
@@ -105,6 +107,9 @@ GOOD = [
     {"amiId": "ami-0a1b2c3d"},
     {"protect": "true", "peerToPeer": "true", "takeover": "false"},
     {"vpc": {**NEW, "cidr": "192.168.7.0/24"}},
+    {"alarmEmail": "on-call+gatepair@example.co.uk"},
+    {"retentionDays": "1"},
+    {"retentionDays": "3653"},
     {"vpc": {k: v for k, v in ADOPTED.items() if k != "routeTableIds"}},
     {"routedCidrs": ["10.30.0.0/16"], "dns": {"servers": ["10.30.0.53"]}},
     {"clientCidrs": ["198.51.100.0/24", "203.0.113.7/32"]},
@@ -123,6 +128,10 @@ def test_what_stands_just_inside_the_rules_is_taken(change: dict[str, Any]) -> N
 # what is changed; the key it is refused by, the value shown, why, and the cure
 WRONG: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"amiId": ""}, "amiId", '""', "no image is pinned", "run scripts/ami STACK"),
+    ({"alarmEmail": "oncall"}, "alarmEmail", "oncall", "no e-mail address", "oncall@example.com"),
+    ({"alarmEmail": "a b@c.de"}, "alarmEmail", "a b@c.de", "no e-mail address", "or leave it out"),
+    ({"retentionDays": "100"}, "retentionDays", "100", "no time that", "use 90 or 120"),
+    ({"retentionDays": "0"}, "retentionDays", "0", "is not 1 to 3653", "use 1 to 3653"),
     ({"amiId": "latest"}, "amiId", "latest", "is no image id", "run scripts/ami STACK"),
     ({"amiId": "ami-012345678"}, "amiId", "ami-012345678", "is no image id", "run scripts/ami"),
     ({"vpc": {}}, "vpc", "{}", "lacks cidr, availabilityZones", "Pulumi.yaml shows"),
