@@ -15,6 +15,7 @@ from components.gateway_role import GatewayRole, GatewayRoleArgs
 from components.gateways import Gateways, GatewaysArgs
 from components.http_api import HttpApi, HttpApiArgs
 from components.load_balancer import LoadBalancer, LoadBalancerArgs
+from components.monitoring import Monitoring, MonitoringArgs
 from components.network import Network, NetworkArgs
 from components.operator_policies import OperatorPolicies, OperatorPoliciesArgs
 from components.peer_registry import PeerRegistry, PeerRegistryArgs
@@ -69,7 +70,10 @@ allowed = OperatorPoliciesArgs(
     settings=chosen, network=network, registry=registry, gateways=gateways, preshared=psk, tags=tags
 )
 operators = OperatorPolicies("operator", allowed, here)
+watched = MonitoringArgs(settings=chosen, balancer=balancer, tags=tags)
+monitoring = Monitoring("monitoring", watched, here)
 
 for output, value in environment.exports.items():
     pulumi.export(output, value)
 pulumi.export("operatorPolicies", operators.arns)
+pulumi.export("alarmTopic", monitoring.topic_arn)

@@ -10,6 +10,7 @@ import pulumi
 from pulumi_aws import iam
 
 from components import gateway_routes
+from components.alarms import NAMESPACE
 from components.statements import partition, tagged, writes
 
 if TYPE_CHECKING:
@@ -108,6 +109,14 @@ def policy(args: GatewayRoleArgs) -> dict[str, Any]:
             *gateway_routes.statements(
                 args.settings, args.network.route_table_arns, args.registry.table_arn
             ),
+            {
+                "Sid": "TellCloudWatch",
+                "Effect": "Allow",
+                "Action": "cloudwatch:PutMetricData",
+                # AWS knows no resource for it, but the namespace
+                "Resource": "*",
+                "Condition": {"StringEquals": {"cloudwatch:namespace": NAMESPACE}},
+            },
         ],
     }
 

@@ -38,12 +38,16 @@ class LoadBalancer(pulumi.ComponentResource):
     """
 
     arn: pulumi.Output[str]
+    arn_suffix: pulumi.Output[str]
+    """As CloudWatch names it."""
     dns_name: pulumi.Output[str]
     addresses: Sequence[pulumi.Output[str]]
     """Public IPv4 addresses, one a zone."""
     security_group_id: pulumi.Output[str]
     target_group_arns: Sequence[pulumi.Output[str]]
     """By slot."""
+    target_group_arn_suffixes: Sequence[pulumi.Output[str]]
+    """By slot, as CloudWatch names them."""
 
     def __init__(
         self, name: str, args: LoadBalancerArgs, opts: pulumi.ResourceOptions | None = None
@@ -81,8 +85,10 @@ class LoadBalancer(pulumi.ComponentResource):
             opts=self._kept,
         )
 
-        self.target_group_arns = [self._slot(slot, balancer) for slot in SLOTS]
-        self.arn = balancer.arn
+        slots = [self._slot(slot, balancer) for slot in SLOTS]
+        self.target_group_arns = [group.arn for group in slots]
+        self.target_group_arn_suffixes = [group.arn_suffix for group in slots]
+        self.arn, self.arn_suffix = balancer.arn, balancer.arn_suffix
         self.dns_name = balancer.dns_name
         self.addresses = [address.public_ip for address in addresses.values()]
         self.security_group_id = group.id
@@ -123,7 +129,7 @@ class LoadBalancer(pulumi.ComponentResource):
         )
         return group
 
-    def _slot(self, slot: int, balancer: lb.LoadBalancer) -> pulumi.Output[str]:
+    def _slot(self, slot: int, balancer: lb.LoadBalancer) -> lb.TargetGroup:
         args = self._args
         targets = lb.TargetGroup(
             f"{self._name}-slot-{slot}",
@@ -158,7 +164,7 @@ class LoadBalancer(pulumi.ComponentResource):
             tags=self._tags(f"listener-{slot}"),
             opts=self._child,
         )
-        return targets.arn
+        return targets
 
     def _tags(self, suffix: str) -> dict[str, str]:
         return {**self._args.tags, "Name": f"{self._name}-{suffix}"}

@@ -9,6 +9,7 @@ import pulumi
 from pulumi_aws import ec2
 
 from components.statements import partition
+from components.flow_logs import FlowLogs, FlowLogsArgs
 from components.subnets import ZoneBlocks, blocks
 from settings import AdoptedVpc
 
@@ -32,8 +33,9 @@ class Network(pulumi.ComponentResource):
     """Where everything stands.
 
     Creates, for a new VPC: the VPC, its internet gateway, a public and a gateway subnet in each
-    zone, a route table for either kind, and gateway endpoints for S3 and DynamoDB. In an adopted
-    VPC: nothing.
+    zone, a route table for either kind, gateway endpoints for S3 and DynamoDB, and flow logs of the
+    whole VPC. In an adopted VPC: flow logs of the gateways' subnets, and nothing else; what others
+    run in it is not ours to watch.
     """
 
     vpc_id: pulumi.Input[str]
@@ -58,8 +60,10 @@ class Network(pulumi.ComponentResource):
             self.gateway_subnet_ids = {key: key for key in where.gateway_subnet_ids}
             self.route_table_ids = where.route_table_ids
             self.route_table_arns = arns(args.settings, where.route_table_ids)
+            self._watch({key: {"subnet_id": key} for key in where.gateway_subnet_ids})
         else:
             self._create(where)
+            self._watch({"vpc": {"vpc_id": self.vpc_id}})
 
         self.register_outputs(
             {
@@ -109,6 +113,16 @@ class Network(pulumi.ComponentResource):
                 tags=self._tags(service),
                 opts=self._child,
             )
+
+    def _watch(self, of: Mapping[str, Mapping[str, pulumi.Input[str]]]) -> None:
+        chosen = self._args.settings
+        args = FlowLogsArgs(
+            of=of,
+            retention_days=chosen.retention_days,
+            protect=chosen.protect,
+            tags=self._args.tags,
+        )
+        FlowLogs(f"{self._name}-flows", args, self._child)
 
     def _route_table(
         self, kind: str, internet: ec2.InternetGateway

@@ -14,6 +14,7 @@ from gateway import announcement, aws, environment, metrics, web
 from gateway.agent import Agent
 from gateway.circle import Circle
 from gateway.client_service import ClientService
+from gateway.cloudwatch import CloudWatchTeller
 from gateway.custody import Custody
 from gateway.gossip_key import GossipKey
 from gateway.gossip_link import Link
@@ -71,6 +72,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         interface=metadata.interface,
         marker=agent.paths.routed,
     )
+    teller = CloudWatchTeller(clients.cloudwatch, settings.stack, board)
     return [
         Poller("metadata", MetadataWatch(metadata, board, post).step, post),
         Poller("registry", RegistryWatch(registry, board, post).step, post),
@@ -84,6 +86,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("takeover", takeover.step, post),
         Poller("presence", presence.step, post),
         Poller("routes", routes.step, post),
+        Poller("cloudwatch", teller.step, post, retry=60.0),
     ]
 
 

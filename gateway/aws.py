@@ -30,6 +30,7 @@ class Clients:
     dynamodb: Any
     secretsmanager: Any
     autoscaling: Any
+    cloudwatch: Any
     kms: Callable[[], Any]
     """Makes one when it is needed: most gateways have nothing to decrypt."""
     ec2: Callable[[], Any]
@@ -48,6 +49,7 @@ def clients(region: str) -> Clients:
         client("dynamodb"),
         client("secretsmanager"),
         client("autoscaling"),
+        client("cloudwatch"),
         kms=lambda: client("kms"),
         ec2=lambda: client("ec2"),
         elbv2=lambda: client("elbv2"),

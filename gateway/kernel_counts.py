@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from effects import run
+from gateway import ethtool
 from gateway.generations import INTERFACES
 from gateway.routed import COUNTERS, LIST_COUNTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+
+REFUSED_BY_EC2 = "conntrack_allowance_exceeded"
+"""Packets that EC2 dropped because the instance had as many tracked connections as its type may
+have; as the driver of EC2's network devices names it (EC2 user guide, "Monitor network performance
+for ENA settings on your EC2 instance")."""
 
 
 def _list_counters() -> str:
@@ -54,10 +61,28 @@ class KernelCounts:
         found = [entry["counter"] for entry in listed if "counter" in entry]
         return {one["name"]: one["packets"] for one in found if one["name"] in COUNTERS}
 
+    statistics: Callable[[str], Mapping[str, int]] = ethtool.statistics
+    """A device's own counters, by its name."""
+
     def flows(self) -> Flows | None:
         """Tracked flows of this network namespace."""
         found = _numbers(self.conntrack, "nf_conntrack_count", "nf_conntrack_max")
         return None if found is None else Flows(*found)
+
+    def refused_by_ec2(self) -> int | None:
+        """Packets since the boot, of all network cards; None where no driver counts them."""
+        found = [
+            count
+            for device in sorted(self.interfaces.glob("*/device"))
+            if (count := self._statistic(device.parent.name, REFUSED_BY_EC2)) is not None
+        ]
+        return sum(found) if found else None
+
+    def _statistic(self, device: str, name: str) -> int | None:
+        try:
+            return self.statistics(device).get(name)
+        except OSError:
+            return None
 
     def traffic(self) -> dict[str, Traffic]:
         """By WireGuard interface."""

@@ -289,6 +289,13 @@ def _kernel(counts: KernelCounts) -> Iterator[Metric]:
             ("gatepair_conntrack_limit", "Flows that can be kept track of", flows.limit),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+    refused = counts.refused_by_ec2()
+    if refused is not None:
+        yield CounterMetricFamily(
+            "gatepair_conntrack_allowance_exceeded_total",
+            "Packets that EC2 dropped for want of tracked connections",
+            value=refused,
+        )
 
 
 def _forwarding(counts: KernelCounts, status: Status) -> Iterator[Metric]:

@@ -119,11 +119,11 @@ def _passing(target: Target) -> list[dict[str, Any]]:
     """Roles that are handed to services, instances that Auto Scaling starts, the control item."""
     roles = f"arn:{target.partition}:iam::{target.account}:role"
     ec2 = f"arn:{target.partition}:ec2:{target.region}:{target.account}"
-    services = (("gateway", "ec2"), ("http-api", "lambda"))
+    services = (("gateway", "ec2"), ("http-api", "lambda"), ("network-flows", "vpc-flow-logs"))
     return [
         *(
             {
-                "Sid": f"Pass{service.capitalize()}",
+                "Sid": f"Pass{service.title().replace('-', '')}",
                 "Effect": "Allow",
                 "Action": "iam:PassRole",
                 "Resource": f"{roles}/{name}-role-*",

@@ -39,7 +39,8 @@ _BUCKETS = ("artifact-bucket-*", "peer-registry-archive-bucket-*")
 _BUCKET = tuple(f"arn:{{partition}}:s3:::{name}" for name in _BUCKETS)
 _OBJECTS = ("arn:{partition}:s3:::artifact-bucket-*/*",)
 _TABLE = _here("dynamodb", "table/peer-registry-table-*")
-_ROLES = _iam("role/gateway-role-*", "role/http-api-role-*")
+_ROLES = _iam("role/gateway-role-*", "role/http-api-role-*", "role/network-flows-role-*")
+_DASHBOARD = ("arn:{partition}:cloudwatch::{account}:dashboard/gatepair-{stack}",)
 _FUNCTION = _here("lambda", "function:http-api-function-*")
 
 NONE = Kind(make=())
@@ -78,7 +79,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "aws:cloudwatch/dashboard:Dashboard": Kind(
         make=("cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard"),
-        names=("arn:{partition}:cloudwatch::{account}:dashboard/monitoring-*",),
+        names=_DASHBOARD,
         tagged=False,
     ),
     "aws:cloudwatch/logGroup:LogGroup": Kind(
@@ -90,7 +91,12 @@ KINDS: Mapping[str, Kind] = {
             "logs:TagResource",
             "logs:UntagResource",
         ),
-        names=_here("logs", "log-group:audit-*", "log-group:http-api-log-*"),
+        names=_here(
+            "logs",
+            "log-group:audit-*",
+            "log-group:http-api-log-*",
+            "log-group:network-flows-log-*",
+        ),
         tagged=False,
     ),
     "aws:cloudwatch/metricAlarm:MetricAlarm": Kind(
@@ -310,6 +316,9 @@ KINDS: Mapping[str, Kind] = {
         names=_here("sns", "monitoring-*"),
         tagged=False,
     ),
+    "aws:sns/topicPolicy:TopicPolicy": Kind(
+        make=("sns:SetTopicAttributes",), names=_here("sns", "monitoring-*"), tagged=False
+    ),
     "aws:sns/topicSubscription:TopicSubscription": Kind(
         make=("sns:SetSubscriptionAttributes", "sns:Subscribe", "sns:Unsubscribe"),
         names=_here("sns", "monitoring-*"),
@@ -378,7 +387,7 @@ READ: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ),
     _FUNCTION: ("lambda:Get*", "lambda:List*"),
     _here("sns", "monitoring-*"): ("sns:Get*", "sns:List*"),
-    ("arn:{partition}:cloudwatch::{account}:dashboard/monitoring-*",): ("cloudwatch:GetDashboard",),
+    _DASHBOARD: ("cloudwatch:GetDashboard",),
 }
 """For a refresh, and for what `scripts/keys status` and `scripts/gateways wait` read."""
 

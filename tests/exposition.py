@@ -16,7 +16,7 @@ from gateway import circle, metrics
 from gateway.chrony import Clock
 from gateway.gossip_link import Link
 from gateway.health import Verdict
-from gateway.kernel_counts import KernelCounts
+from gateway.kernel_counts import REFUSED_BY_EC2, KernelCounts
 from gateway.messages import KeyDated, KeyFault, KeyReady, Trouble
 from gateway.peers import Admitted
 from gateway.state import State, receive
@@ -88,10 +88,11 @@ def kernel(directory: Path) -> KernelCounts:
         ("nf_conntrack_max", 262144),
         ("wg0/statistics/rx_bytes", 10),
         ("wg0/statistics/tx_bytes", 20),
+        ("ens5/device", 0),
     ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(f"{number}\n")
-    return KernelCounts(directory, directory)
+    return KernelCounts(directory, directory, lambda _device: {REFUSED_BY_EC2: 5})
 
 
 def exposition(directory: Path, *, peers: bool = True) -> str:

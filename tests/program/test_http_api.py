@@ -42,7 +42,7 @@ def test_a_stack_that_does_not_ask_for_it_has_nothing_of_it() -> None:
     for stack in ("dev", "prod", "mine", "adopting"):
         plan = plans.built(stack)
         assert not own(plan), stack
-        assert not [d for d in plan.declared.values() if "lambda" in d.typ or "Log" in d.typ]
+        assert not [d for d in plan.declared.values() if "lambda" in d.typ]
         assert "api_function" not in parameter(plan)
 
 
@@ -105,7 +105,7 @@ def test_the_code_is_uploaded_by_its_hash(on: Recorder) -> None:
 
 
 def test_its_log_ends_after_a_while(on: Recorder) -> None:
-    assert on.one("cloudwatch/logGroup:LogGroup").inputs["retentionInDays"] == 90
+    assert on.named("http-api-log").inputs["retentionInDays"] == 90
 
 
 def write(actions: list[str], keys: list[str], *, alone: bool = False) -> dict[str, Any]:

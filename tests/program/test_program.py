@@ -29,6 +29,7 @@ KEPT = {
 """What nobody can make again as it was."""
 UNTAGGABLE = {
     "aws:autoscaling/lifecycleHook:LifecycleHook",
+    "aws:cloudwatch/dashboard:Dashboard",
     "aws:dynamodb/tableItem:TableItem",
     "aws:ec2/route:Route",
     "aws:ec2/routeTableAssociation:RouteTableAssociation",
@@ -40,6 +41,8 @@ UNTAGGABLE = {
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration",
     "aws:s3/bucketVersioning:BucketVersioning",
+    "aws:sns/topicPolicy:TopicPolicy",
+    "aws:sns/topicSubscription:TopicSubscription",
 }
 
 
@@ -83,10 +86,12 @@ def test_every_component_has_a_token_of_this_project(stack: str, plan: Recorder)
         "gatepair:artifact_store:ArtifactStore",
         "gatepair:audit_archive:AuditArchive",
         "gatepair:environment:Environment",
+        "gatepair:flow_logs:FlowLogs",
         "gatepair:gateway_key:GatewayKey",
         "gatepair:gateway_role:GatewayRole",
         "gatepair:gateways:Gateways",
         "gatepair:load_balancer:LoadBalancer",
+        "gatepair:monitoring:Monitoring",
         "gatepair:network:Network",
         "gatepair:operator_policies:OperatorPolicies",
         "gatepair:peer_registry:PeerRegistry",
@@ -139,7 +144,7 @@ def test_what_cannot_be_made_again_is_protected_where_the_stack_says_so(
 ) -> None:
     wanted = plans.config(stack)["gatepair:protect"] == "true"
     for d in plan.declared.values():
-        kept = d.typ in KEPT or d.name == "peer-registry-archive-bucket"
+        kept = d.typ in KEPT or d.name in ("peer-registry-archive-bucket", "network-flows-log")
         assert bool(d.request.protect) == (wanted and kept), d.urn
     assert plan.one("dynamodb/table:Table").inputs["deletionProtectionEnabled"] is wanted
     assert plan.one("lb/loadBalancer:LoadBalancer").inputs["enableDeletionProtection"] is wanted
@@ -156,7 +161,7 @@ def test_production_is_protected_and_the_lab_is_not() -> None:
 
 def test_an_adopted_vpc_gets_nothing_but_what_must_stand_in_it() -> None:
     plan = plans.built("adopting")
-    assert not [child for parent, child in plan.children() if parent.name == "network"]
+    assert [c.name for p, c in plan.children() if p.name == "network"] == ["network-flows"]
     balancer = plan.one("lb/loadBalancer:LoadBalancer").inputs
     assert [m["subnetId"] for m in balancer["subnetMappings"]] == ["subnet-0a", "subnet-0b"]
     group = plan.one("autoscaling/group:Group").inputs

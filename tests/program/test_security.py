@@ -99,7 +99,7 @@ def test_a_gateway_may_do_exactly_this() -> None:
     plan = plans.built("mine")
     table, secret = "arn:aws:mock:::peer-registry-table", "arn:aws:mock:::gateway-key-secret"
     not_empty = {"dynamodb:LeadingKeys": "false"}
-    inputs = plan.one("rolePolicy:RolePolicy").inputs
+    inputs = plan.named("gateway-policy").inputs
     assert inputs["role"] == "gateway-role-id"
     document = json.loads(inputs["policy"])
     assert document["Version"] == "2012-10-17"
@@ -198,6 +198,12 @@ def test_a_gateway_may_do_exactly_this() -> None:
                 },
                 "StringEquals": {"ec2:Attribute/SourceDestCheck": "true"},
             },
+        },
+        {
+            "Effect": "Allow",
+            "Action": "cloudwatch:PutMetricData",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"cloudwatch:namespace": "gatepair"}},
         },
     ]
 
