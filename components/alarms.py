@@ -7,8 +7,11 @@ those here. Thresholds are those of monitoring/alerts.yml where both have the al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAMESPACE, DIMENSION = "gatepair", "stack"
 BALANCER = "AWS/NetworkELB"

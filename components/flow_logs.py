@@ -124,7 +124,8 @@ class FlowLogs(pulumi.ComponentResource):
         for key, watched in args.of.items():
             ec2.FlowLog(
                 f"{name}-{key}",
-                **watched,
+                vpc_id=watched.get("vpc_id"),
+                subnet_id=watched.get("subnet_id"),
                 traffic_type="ALL",
                 log_destination_type="cloud-watch-logs",
                 log_destination=log.arn,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from effects import Refusal
 from lab.resources import (
     autoscaling,
+    cloudwatch,
     dynamodb,
     ec2,
     iam,
@@ -17,6 +18,7 @@ from lab.resources import (
     misc,
     s3,
     security_groups,
+    sns,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 HANDLERS: dict[str, Handler] = {
     **autoscaling.HANDLERS,
+    **cloudwatch.HANDLERS,
     **dynamodb.HANDLERS,
     **ec2.HANDLERS,
     **iam.HANDLERS,
@@ -34,6 +37,7 @@ HANDLERS: dict[str, Handler] = {
     **misc.HANDLERS,
     **s3.HANDLERS,
     **security_groups.HANDLERS,
+    **sns.HANDLERS,
 }
 
 

@@ -462,7 +462,74 @@ _LAUNCH_TEMPLATE = Handler(
     unknown_after_update=frozenset({"latestVersion", "defaultVersion"}),
 )
 
+# flow logs
+
+_WATCHED = {"vpcId": "VPC", "subnetId": "Subnet"}
+"""What a flow log may be of, here, and how EC2 calls the kind."""
+
+
+def _watched(inputs: Properties) -> tuple[str, str]:
+    """Kind and id."""
+    ((name, kind),) = ((name, kind) for name, kind in _WATCHED.items() if name in inputs)
+    return kind, inputs[name]
+
+
+def _create_flow_log(context: Context, inputs: Properties) -> Made:
+    kind, watched = _watched(inputs)
+    made = ec2(context).create_flow_logs(
+        ResourceType=kind,
+        ResourceIds=[watched],
+        # the provider gives the ARN; moto finds the group by its name
+        LogGroupName=inputs["logDestination"].partition(":log-group:")[2],
+        TagSpecifications=tag_specification("vpc-flow-log", inputs),
+        **given(
+            inputs,
+            TrafficType="trafficType",
+            LogDestinationType="logDestinationType",
+            DeliverLogsPermissionArn="iamRoleArn",
+            LogFormat="logFormat",
+            MaxAggregationInterval="maxAggregationInterval",
+        ),
+    )
+    (id_,) = made["FlowLogIds"]
+    return id_, {"arn": context.arn("ec2", f"vpc-flow-log/{id_}")}
+
+
+def _delete_flow_log(context: Context, id_: str, _: Properties) -> None:
+    with gone_is_fine("InvalidFlowLogId.NotFound"):
+        ec2(context).delete_flow_logs(FlowLogIds=[id_])
+
+
+def _flow_logs(context: Context, inputs: Properties) -> list[str]:
+    group = inputs["logDestination"].partition(":log-group:")[2]
+    wanted = filters(resource_id=_watched(inputs)[1], log_group_name=group)
+    found = ec2(context).describe_flow_logs(Filter=wanted)["FlowLogs"]
+    return [one["FlowLogId"] for one in found]
+
+
+_FLOW_LOG = frozenset(
+    {
+        *_WATCHED,
+        "iamRoleArn",
+        "logDestination",
+        "logDestinationType",
+        "logFormat",
+        "maxAggregationInterval",
+        "trafficType",
+    }
+)
+
 HANDLERS = {
+    "aws:ec2/flowLog:FlowLog": Handler(
+        create=_create_flow_log,
+        update=_update_tags_only,
+        delete=_delete_flow_log,
+        properties=_FLOW_LOG,
+        # EC2 cannot change one
+        replaces=_FLOW_LOG,
+        tagged=True,
+        leftovers=_flow_logs,
+    ),
     "aws:ec2/vpc:Vpc": Handler(
         create=_create_vpc,
         update=_update_vpc,

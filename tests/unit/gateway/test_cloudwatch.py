@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,15 +26,16 @@ from gateway.status import STALLED_AFTER, Board, Status
 
 WELL = replace(
     status(),
-    state=replace(status().state, known=KnownPeers(10, "e", {}), complete=True, contact=95.0),
+    state=replace(status().state, known=KnownPeers("e", 10, {}), complete=True, contact=95.0),
     verdicts={0: Verdict(), 1: Verdict()},
     faults=(),
 )
+NOTHING = Kernel()
 NOON = 1_800_000_000
 """A whole minute, in epoch seconds."""
 
 
-def told(now: Status, kernel: Kernel = Kernel(), known: int = 12, **at: float) -> dict[str, float]:
+def told(now: Status, kernel: Kernel = NOTHING, known: int = 12, **at: float) -> dict[str, float]:
     found = points(now, kernel, known, **{"wall": 2000.0, "monotonic": 101.0, **at})
     return {point.name: point.value for point in found}
 
@@ -259,9 +259,8 @@ def test_a_drivers_counters_are_read_by_name() -> None:
 
 def test_the_kernel_answers_for_every_device_that_this_machine_has() -> None:
     assert ethtool.statistics("lo") == {}
-    for name in os.listdir("/sys/class/net"):
-        if (Path("/sys/class/net") / name / "operstate").exists():
-            found = ethtool.statistics(name)
-            assert all(key.isprintable() and key for key in found), name
+    for device in Path("/sys/class/net").glob("*/operstate"):
+        found = ethtool.statistics(device.parent.name)
+        assert all(key.isprintable() and key for key in found), device
     with pytest.raises(OSError, match="No such device"):
         ethtool.statistics("gatepair-none")
