@@ -119,8 +119,15 @@ class FlowLogs(pulumi.ComponentResource):
             policy=pulumi.Output.json_dumps(log.arn.apply(policy)),
             opts=child,
         )
-        # what a flow log may not write when it begins, it marks as failed
-        ready = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[allowed]))
+        ready = pulumi.ResourceOptions.merge(
+            child,
+            pulumi.ResourceOptions(
+                # what a flow log may not write when it begins, it marks as failed
+                depends_on=[allowed],
+                # EC2 may refuse a second one of the same thing into the same log
+                delete_before_replace=True,
+            ),
+        )
         for key, watched in args.of.items():
             ec2.FlowLog(
                 f"{name}-{key}",

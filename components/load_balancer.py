@@ -29,6 +29,11 @@ class LoadBalancerArgs:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
+def metrics_name(arn: str) -> str:
+    """How CloudWatch names a load balancer (`net/NAME/ID`) or a target group, from its ARN."""
+    return arn.rpartition(":")[2].removeprefix("loadbalancer/")
+
+
 class LoadBalancer(pulumi.ComponentResource):
     """A network load balancer with an address of its own in each zone.
 
@@ -38,7 +43,7 @@ class LoadBalancer(pulumi.ComponentResource):
     """
 
     arn: pulumi.Output[str]
-    arn_suffix: pulumi.Output[str]
+    metrics_name: pulumi.Output[str]
     """As CloudWatch names it."""
     dns_name: pulumi.Output[str]
     addresses: Sequence[pulumi.Output[str]]
@@ -46,7 +51,7 @@ class LoadBalancer(pulumi.ComponentResource):
     security_group_id: pulumi.Output[str]
     target_group_arns: Sequence[pulumi.Output[str]]
     """By slot."""
-    target_group_arn_suffixes: Sequence[pulumi.Output[str]]
+    target_group_metrics_names: Sequence[pulumi.Output[str]]
     """By slot, as CloudWatch names them."""
 
     def __init__(
@@ -87,8 +92,8 @@ class LoadBalancer(pulumi.ComponentResource):
 
         slots = [self._slot(slot, balancer) for slot in SLOTS]
         self.target_group_arns = [group.arn for group in slots]
-        self.target_group_arn_suffixes = [group.arn_suffix for group in slots]
-        self.arn, self.arn_suffix = balancer.arn, balancer.arn_suffix
+        self.target_group_metrics_names = [group.arn.apply(metrics_name) for group in slots]
+        self.arn, self.metrics_name = balancer.arn, balancer.arn.apply(metrics_name)
         self.dns_name = balancer.dns_name
         self.addresses = [address.public_ip for address in addresses.values()]
         self.security_group_id = group.id

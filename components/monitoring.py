@@ -160,9 +160,9 @@ class Monitoring(pulumi.ComponentResource):
         if series.slot is None:
             namespace, dimensions = NAMESPACE, {DIMENSION: self._stack}
         else:
-            group = balancer.target_group_arn_suffixes[series.slot]
+            group = balancer.target_group_metrics_names[series.slot]
             namespace = BALANCER
-            dimensions = {"LoadBalancer": balancer.arn_suffix, "TargetGroup": group}
+            dimensions = {"LoadBalancer": balancer.metrics_name, "TargetGroup": group}
         return {"namespace": namespace, "metric_name": series.metric, "dimensions": dimensions}
 
     def _body(self, alarm_arns: list[pulumi.Output[str]]) -> pulumi.Output[dict[str, Any]]:
@@ -170,8 +170,8 @@ class Monitoring(pulumi.ComponentResource):
         return pulumi.Output.all(
             stack=self._stack,
             region=self._args.settings.region,
-            balancer=balancer.arn_suffix,
-            target_groups=list(balancer.target_group_arn_suffixes),
+            balancer=balancer.metrics_name,
+            target_groups=list(balancer.target_group_metrics_names),
             alarms=alarm_arns,
         ).apply(lambda known: dashboard.body(dashboard.Place(**known)))
 

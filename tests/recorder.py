@@ -69,7 +69,6 @@ class AwsMocks(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         outputs = {
             "arn": f"arn:aws:mock:::{args.name}",
-            "arnSuffix": f"suffix/{args.name}",
             "name": f"{args.name}-name",
             "dnsName": f"{args.name}.example",
             "allocationId": f"{args.name}-allocation",

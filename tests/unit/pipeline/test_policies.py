@@ -200,6 +200,10 @@ def test_roles_are_passed_to_the_service_they_are_for() -> None:
     for service, allowed in (("ec2", True), ("lambda", False)):
         context = {"iam:PassedToService": (f"{service}.amazonaws.com",)}
         assert may(Role.DEPLOY, Asked("iam:PassRole", role, context)) is allowed
+    flows = "arn:aws:iam::123456789012:role/network-flows-role-1a2b3c4"
+    for service, allowed in (("vpc-flow-logs", True), ("ec2", False)):
+        context = {"iam:PassedToService": (f"{service}.amazonaws.com",)}
+        assert may(Role.DEPLOY, Asked("iam:PassRole", flows, context)) is allowed
     other = "arn:aws:iam::123456789012:role/admin"
     context = {"iam:PassedToService": ("ec2.amazonaws.com",)}
     assert not may(Role.DEPLOY, Asked("iam:PassRole", other, context))
