@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 LOSSES: Mapping[str, str] = {
-    "aws:cloudwatch/logGroup:LogGroup": "what it has of who reached what would be gone",
+    "aws:cloudwatch/logGroup:LogGroup": "what it has recorded would be gone, of whoever did it",
     "aws:dynamodb/table:Table": "the registry of who may enter would be gone",
     "aws:ec2/eip:Eip": "clients that know this address would find nobody there",
     "aws:ec2/vpc:Vpc": "everything in the network would be made anew",
