@@ -145,17 +145,17 @@ class GatewayRole(pulumi.ComponentResource):
             f"{name}-policy",
             role=role.id,
             policy=pulumi.Output.json_dumps(policy(args)),
-            # Whoever carries the role reads this item, until the last gateway is gone.
-            opts=pulumi.ResourceOptions.merge(
-                child, pulumi.ResourceOptions(depends_on=[args.registry.control])
-            ),
+            opts=child,
         )
+        # The right comes before the word that asks for it, and the word before the first gateway;
+        # both stay until the last one is gone.
+        told = args.registry.tell(after=allowed)
         profile = iam.InstanceProfile(
             f"{name}-profile",
             # the policy's role: no instance starts before the role may do anything
             role=allowed.role,
             tags={**args.tags, "Name": f"{name}-profile"},
-            opts=child,
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[told])),
         )
 
         self.name, self.arn = role.id, role.arn

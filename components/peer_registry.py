@@ -74,8 +74,6 @@ class PeerRegistry(pulumi.ComponentResource):
 
     table_name: pulumi.Output[str]
     table_arn: pulumi.Output[str]
-    control: pulumi.Resource
-    """The `control` item."""
     archive: AuditArchive
     """What operators write to it ahead of each change."""
 
@@ -83,6 +81,7 @@ class PeerRegistry(pulumi.ComponentResource):
         self, name: str, args: PeerRegistryArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("gatepair:peer_registry:PeerRegistry", name, {}, opts)
+        self._name, self._args = name, args
         child = pulumi.ResourceOptions(parent=self)
         protect = args.settings.protect
 
@@ -98,18 +97,20 @@ class PeerRegistry(pulumi.ComponentResource):
             tags={**args.tags, "Name": f"{name}-table"},
             opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=protect)),
         )
-        self.control = dynamodb.TableItem(
-            f"{name}-control",
-            table_name=table.name,
-            hash_key=_HASH_KEY,
-            range_key=_RANGE_KEY,
-            item=pulumi.Output.json_dumps(control_item(args), sort_keys=True),
-            opts=child,
-        )
-
         self.archive = AuditArchive(
             f"{name}-archive", AuditArchiveArgs(protect=protect, tags=args.tags), child
         )
         self.table_name = table.name
         self.table_arn = table.arn
         self.register_outputs({"table_name": self.table_name, "table_arn": self.table_arn})
+
+    def tell(self, *, after: pulumi.Resource) -> pulumi.Resource:
+        """Write the `control` item, when what it asks of gateways is allowed by `after`."""
+        return dynamodb.TableItem(
+            f"{self._name}-control",
+            table_name=self.table_name,
+            hash_key=_HASH_KEY,
+            range_key=_RANGE_KEY,
+            item=pulumi.Output.json_dumps(control_item(self._args), sort_keys=True),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[after]),
+        )

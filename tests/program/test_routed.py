@@ -312,6 +312,11 @@ def test_all_that_a_gateway_needs_to_give_up_its_routes_outlives_the_last_gatewa
         assert kept >= ways | {"network-gateway-default", "network-gateway-routes"}
 
 
+def test_gateways_are_told_what_to_do_when_they_may_do_it(plan: Recorder) -> None:
+    """Told first, they would let no packet through until IAM lets them take a route."""
+    assert "gateway-policy" in outlives(plan, "peer-registry-control")
+
+
 def test_a_gateway_that_a_destroy_ends_is_still_given_time_to_drain(plan: Recorder) -> None:
     """The hooks go with the group; deleted ahead of it they would no longer hold anything up."""
     group = plan.named("gateways-group").urn
