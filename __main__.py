@@ -9,6 +9,7 @@ from pulumi_aws import Provider
 import settings
 from components import user_data
 from components.artifact_store import ArtifactStore, ArtifactStoreArgs
+from components.connection_log import ConnectionLog, ConnectionLogArgs
 from components.environment import Environment, EnvironmentArgs
 from components.gateway_key import GatewayKey, GatewayKeyArgs
 from components.gateway_role import GatewayRole, GatewayRoleArgs
@@ -43,9 +44,10 @@ may = GatewayRoleArgs(
     settings=chosen, network=network, registry=registry, key=key, store=store, tags=tags
 )
 role = GatewayRole("gateway", may, here)
+log = ConnectionLog("audit", ConnectionLogArgs(settings=chosen, role=role, tags=tags), here)
 sealing = PresharedKeysArgs(role=role, protect=chosen.protect, tags=tags)
 psk = PresharedKeys("preshared-keys", sealing, here) if chosen.preshared_keys else None
-start = user_data.environment(chosen, stack=stack, registry=registry, key=key, store=store)
+start = user_data.environment(chosen, stack=stack, registry=registry, key=key, store=store, log=log)
 text = pulumi.Output.from_input(start).apply(partial(user_data.from_files, root=root))
 running = GatewaysArgs(
     settings=chosen, network=network, balancer=balancer, role=role, user_data=text, tags=tags
@@ -61,14 +63,13 @@ found = EnvironmentArgs(
     key=key,
     balancer=balancer,
     gateways=gateways,
+    log=log,
     api=api,
     preshared=psk,
     tags=tags,
 )
 environment = Environment("environment", found, here)
-allowed = OperatorPoliciesArgs(
-    settings=chosen, network=network, registry=registry, gateways=gateways, preshared=psk, tags=tags
-)
+allowed = OperatorPoliciesArgs(environment=found, network=network, tags=tags)
 operators = OperatorPolicies("operator", allowed, here)
 watched = MonitoringArgs(settings=chosen, balancer=balancer, tags=tags)
 monitoring = Monitoring("monitoring", watched, here)

@@ -11,6 +11,7 @@ from pulumi_aws import ssm
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from components.connection_log import ConnectionLog
     from components.gateway_key import GatewayKey
     from components.gateways import Gateways
     from components.http_api import HttpApi
@@ -29,6 +30,7 @@ class EnvironmentArgs:
     key: GatewayKey
     balancer: LoadBalancer
     gateways: Gateways
+    log: ConnectionLog
     api: HttpApi | None = None
     """None where the stack has no HTTP API."""
     preshared: PresharedKeys | None = None
@@ -44,6 +46,7 @@ def document(args: EnvironmentArgs) -> dict[str, Any]:
         "region": settings.region,
         "table": args.registry.table_name,
         "archive": args.registry.archive.bucket,
+        "connection_log": args.log.group,
         "secret_arn": args.key.secret_arn,
         "auto_scaling_group": args.gateways.auto_scaling_group,
         "load_balancer_arn": args.balancer.arn,

@@ -1,7 +1,8 @@
-"""What operators may do in AWS: three managed policies for people and pipelines.
+"""What operators may do in AWS: four managed policies for people and pipelines.
 
 `viewer` reads what the read commands need. `peer-admin` may change peers too, `gateway-admin` may
-fence, order and replace gateways. None of them reads the gateways' secret.
+fence, order and replace gateways. None of them reads the gateways' secret. Who reached what is
+about people, so that `auditor` alone may read it.
 
 What IAM cannot say: that an item must not be there yet. A `peer-admin` needs PutItem to append to
 the audit, and PutItem on an audit item's own key would replace it. So the policy allows that only
@@ -23,16 +24,14 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import iam
 
+from components import connection_log
 from components.statements import archiving, partition, sealing, tagged, writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from components.gateways import Gateways
+    from components.environment import EnvironmentArgs
     from components.network import Network
-    from components.peer_registry import PeerRegistry
-    from components.preshared_keys import PresharedKeys
-    from settings import Settings
 
 PATH = "/gatepair/"
 """Of the policies, in IAM."""
@@ -44,12 +43,9 @@ TRANSACTION = "TransactWriteItems"
 class OperatorPoliciesArgs:
     """Inputs of `OperatorPolicies`."""
 
-    settings: Settings
+    environment: EnvironmentArgs
+    """What the policies are about, as commands are told of it."""
     network: Network
-    registry: PeerRegistry
-    gateways: Gateways
-    preshared: PresharedKeys | None = None
-    """None where the stack's peers have no pre-shared keys."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +63,8 @@ class Scope:
     """Of all that is in it."""
     group_arn: pulumi.Input[str]
     """Of the Auto Scaling group."""
+    connections_arn: pulumi.Input[str]
+    """Of the log group with the records of connections, and all that is in it."""
     tags: Mapping[str, str]
     """Whatever belongs to the environment carries them."""
     sealing_key_arn: pulumi.Input[str] | None = None
@@ -262,6 +260,7 @@ def documents(scope: Scope) -> dict[str, dict[str, Any]]:
     """The policies by role, each of them all that its role needs."""
     statements = {
         "viewer": reading(scope),
+        "auditor": [*reading(scope), connection_log.reading(scope.connections_arn)],
         "peer-admin": [*reading(scope), *changing_peers(scope)],
         "gateway-admin": [*reading(scope), *fencing(scope), *ordering(scope)],
     }
@@ -283,17 +282,18 @@ class OperatorPolicies(pulumi.ComponentResource):
         self, name: str, args: OperatorPoliciesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("gatepair:operator_policies:OperatorPolicies", name, {}, opts)
-        stack = pulumi.get_stack()
+        stack, here = pulumi.get_stack(), args.environment
         scope = Scope(
             stack=stack,
-            region=args.settings.region,
+            region=here.settings.region,
             vpc_id=args.network.vpc_id,
-            table_arn=args.registry.table_arn,
-            archive_arn=args.registry.archive.bucket_arn,
-            records_arn=args.registry.archive.records_arn,
-            group_arn=args.gateways.auto_scaling_group_arn,
+            table_arn=here.registry.table_arn,
+            archive_arn=here.registry.archive.bucket_arn,
+            records_arn=here.registry.archive.records_arn,
+            group_arn=here.gateways.auto_scaling_group_arn,
+            connections_arn=here.log.streams_arn,
             tags=args.tags,
-            sealing_key_arn=args.preshared.key_arn if args.preshared else None,
+            sealing_key_arn=here.preshared.key_arn if here.preshared else None,
         )
         self.arns = {
             role: iam.Policy(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from components.artifact_store import ArtifactStore
+    from components.connection_log import ConnectionLog
     from components.gateway_key import GatewayKey
     from components.peer_registry import PeerRegistry
     from settings import Settings
@@ -25,7 +26,13 @@ LIMIT = 16 * 1024
 
 
 def environment(
-    settings: Settings, *, stack: str, registry: PeerRegistry, key: GatewayKey, store: ArtifactStore
+    settings: Settings,
+    *,
+    stack: str,
+    registry: PeerRegistry,
+    key: GatewayKey,
+    store: ArtifactStore,
+    log: ConnectionLog,
 ) -> dict[str, Any]:
     """What a gateway must know to start: /etc/gatepair/environment.json.
 
@@ -47,6 +54,7 @@ def environment(
         "vpc_cidrs": [str(cidr) for cidr in settings.vpc.cidrs],
         "routed_cidrs": [str(cidr) for cidr in settings.routed_cidrs],
         "peer_to_peer": settings.peer_to_peer,
+        "connection_log": log.group,
         "lifecycle_hooks": HOOKS,
         "artifact": {"bucket": store.bucket, "key": store.key, "sha256": store.sha256},
     }

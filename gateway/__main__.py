@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import sys
-import threading
 from typing import TYPE_CHECKING
 
 from effects import Refusal
@@ -27,6 +24,7 @@ from gateway.paths import Paths
 from gateway.poller import Poller
 from gateway.presence import Presence
 from gateway.preshared_watch import Opener, PresharedWatch
+from gateway.process import end_on_signals, log_to_journal
 from gateway.registry_watch import RegistryWatch
 from gateway.routes.cloud import RouteCloud
 from gateway.routes.watch import RouteWatch
@@ -37,6 +35,8 @@ from registry.route_holds import RouteHolds
 from registry.store import Registry, now
 
 if TYPE_CHECKING:
+    import threading
+
     from gateway.aws import Clients
 
 
@@ -113,20 +113,6 @@ def serve(agent: Agent, clients: Clients, metadata: Metadata, ended: threading.E
         poller.start()
     link.start()
     agent.run(ended.is_set)
-
-
-def end_on_signals() -> threading.Event:
-    """Set by SIGTERM or SIGINT."""
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    return ended
-
-
-def log_to_journal() -> None:
-    """One line a message on stderr; the journal adds the time."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def main() -> int:

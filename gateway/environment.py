@@ -48,6 +48,8 @@ class Environment:
     version: str
     """SHA-256 of the artifact that runs."""
     lifecycle_hooks: LifecycleHooks = LifecycleHooks()
+    connection_log: str = ""
+    """CloudWatch's log group for records of connections; empty: they are not recorded."""
 
     @property
     def own_address(self) -> IPv4Address:
@@ -112,6 +114,7 @@ def parse(document: Mapping[str, Any], *, where: str = "environment") -> Environ
         lifecycle_hooks=LifecycleHooks(
             launch=hooks.get("launch") or "", terminate=hooks.get("terminate") or ""
         ),
+        connection_log=str(document.get("connection_log") or ""),
     )
 
 

@@ -13,6 +13,7 @@ from effects import Failed, run, write_atomic
 from gateway.paths import UNITS
 
 AGENT = "gatepair-agent.service"
+CONNECTIONS = "gatepair-connections.service"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Place:
 
 PLACES = (
     Place(AGENT, "etc/systemd/system", AGENT),
+    Place(CONNECTIONS, "etc/systemd/system", CONNECTIONS),
     Place("gatepair-wireguard-go@.service", "etc/systemd/system", "gatepair-wireguard-go@.service"),
     Place("gatepair.sources", "etc/chrony/sources.d", "gatepair.sources"),
     Place("gatepair.sysctl.conf", "etc/sysctl.d", "60-gatepair.conf"),
@@ -56,8 +58,9 @@ def main() -> int:
     # a container may refuse these two; the machine outside has then seen to them
     _try("systemctl", "restart", "systemd-modules-load.service")
     _try("systemctl", "restart", "systemd-sysctl.service")
-    run(("systemctl", "enable", AGENT))  # makes systemd read the new units, too
-    run(("systemctl", "restart" if AGENT in written else "start", "--no-block", AGENT))
+    for unit in (AGENT, CONNECTIONS):
+        run(("systemctl", "enable", unit))  # makes systemd read the new units, too
+        run(("systemctl", "restart" if unit in written else "start", "--no-block", unit))
     return 0
 
 

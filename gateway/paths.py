@@ -18,6 +18,9 @@ class Paths:
     sysctl_wanted: Path = UNITS / "gatepair.sysctl.conf"
     sysctl: Path = Path("/proc/sys")
     boot_id: Path = Path("/proc/sys/kernel/random/boot_id")
+    connections: Path = Path("/var/lib/gatepair-connections")
+    """Records of connections that wait to be shipped, by a process of their own."""
+    connection_counts: Path = Path("/run/gatepair-connections/counts.json")
 
     @property
     def clock(self) -> Path:

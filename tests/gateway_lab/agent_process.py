@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 from gateway import aws, drain, environment
-from gateway.__main__ import end_on_signals, log_to_journal, serve
+from gateway.__main__ import serve
 from gateway.agent import Agent
 from gateway.chrony import Clock
 from gateway.decide import Decider
 from gateway.metadata import Metadata
 from gateway.paths import Paths, Userspace
+from gateway.process import end_on_signals, log_to_journal
 
 METADATA_PORT = 1338
 NOTICED = 4.0

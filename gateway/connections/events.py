@@ -1,0 +1,142 @@
+"""What connection tracking says of a connection: parsing ctnetlink's messages. Pure.
+
+linux/netfilter/nfnetlink_conntrack.h, nfnetlink.h, netlink.h; TCP's states are those of
+linux/netfilter/nf_conntrack_tcp.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from ipaddress import IPv4Network
+
+HEADER, HEADERS, ATTRIBUTE = 16, 20, 4
+"""Bytes of a netlink header, of it with netfilter's own, and of an attribute's."""
+
+ERROR, DONE = 2, 3
+"""NLMSG_ERROR and NLMSG_DONE."""
+SUBSYSTEM = 1 << 8
+"""NFNL_SUBSYS_CTNETLINK, as a message's type has it."""
+ENTRY, GET, DESTROYED = SUBSYSTEM, SUBSYSTEM | 1, SUBSYSTEM | 2
+"""IPCTNL_MSG_CT_NEW (also each entry of a listing), _GET and _DELETE."""
+
+TUPLE, TUPLE_IP, IP_SOURCE, IP_DESTINATION = 1, 1, 1, 2
+"""CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC and _DST."""
+_TUPLE_PROTOCOL, _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 2, 1, 2, 3
+_STATE, _STATE_TCP, _STATE_TCP_NOW = 4, 1, 1
+_COUNTED_THERE, _COUNTED_BACK, _PACKETS, _BYTES = 9, 10, 1, 2
+_ID = 12
+_TIMES, _START, _STOP = 20, 1, 2
+_TYPE = 0x3FFF
+
+CLOSING = {4: "fin_wait", 5: "close_wait", 6: "last_ack", 7: "time_wait", 8: "close"}
+"""States in which TCP has closed the connection, by the kernel's names of their timeouts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """A tracked connection. Bytes are whole IP packets, as the gateway forwards them."""
+
+    number: int
+    """The kernel's; another connection may get it later."""
+    protocol: int
+    """As IP numbers them."""
+    source: IPv4Address
+    """Who opened it; before any translation."""
+    destination: IPv4Address
+    source_port: int | None
+    """None where the protocol has no ports."""
+    destination_port: int | None
+    there_packets: int
+    """From the source to the destination."""
+    there_bytes: int
+    back_packets: int
+    back_bytes: int
+    start: int
+    """Nanoseconds since the epoch; 0 where the kernel did not note it."""
+    stop: int
+    """The same; 0 while it is there."""
+    closing: str
+    """The name of TCP's state, if it has closed the connection."""
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body (behind the netlink header) of everything in one read from the socket."""
+    at = 0
+    while at + HEADER <= len(data):
+        size, kind = struct.unpack_from("=IH", data, at)
+        if size < HEADER or at + size > len(data):
+            return
+        yield kind, data[at + HEADER : at + size]
+        at += (size + 3) & ~3
+
+
+def flow(body: bytes, pool: IPv4Network) -> Flow | None:
+    """The connection that a message is about; None if it is of no client, or not readable.
+
+    `pool` has the clients' addresses.
+    """
+    try:
+        return _flow(_attributes(body[HEADERS - HEADER :]), int(pool.network_address), pool)
+    except (struct.error, KeyError, IndexError):
+        return None
+
+
+def _flow(found: dict[int, bytes], base: int, pool: IPv4Network) -> Flow | None:
+    ends = _attributes(found[TUPLE])
+    addresses = _attributes(ends[TUPLE_IP])
+    source, destination = (
+        struct.unpack("!I", addresses[which])[0] for which in (IP_SOURCE, IP_DESTINATION)
+    )
+    mask = int(pool.netmask)
+    if base not in (source & mask, destination & mask):
+        return None
+    what = _attributes(ends[_TUPLE_PROTOCOL])
+    there, back = _counts(found.get(_COUNTED_THERE)), _counts(found.get(_COUNTED_BACK))
+    times = _attributes(found.get(_TIMES, b""))
+    tcp = _attributes(_attributes(found.get(_STATE, b"")).get(_STATE_TCP, b""))
+    return Flow(
+        number=struct.unpack("!I", found[_ID])[0],
+        protocol=what[_NUMBER][0],
+        source=IPv4Address(source),
+        destination=IPv4Address(destination),
+        source_port=_port(what.get(_SOURCE_PORT)),
+        destination_port=_port(what.get(_DESTINATION_PORT)),
+        there_packets=there[0],
+        there_bytes=there[1],
+        back_packets=back[0],
+        back_bytes=back[1],
+        start=_long(times.get(_START)),
+        stop=_long(times.get(_STOP)),
+        closing=CLOSING.get(tcp.get(_STATE_TCP_NOW, b"\0")[0], ""),
+    )
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    at = 0
+    while at + ATTRIBUTE <= len(data):
+        size, kind = struct.unpack_from("=HH", data, at)
+        if size < ATTRIBUTE:
+            break
+        found[kind & _TYPE] = data[at + ATTRIBUTE : at + size]
+        at += (size + 3) & ~3
+    return found
+
+
+def _counts(data: bytes | None) -> tuple[int, int]:
+    counted = _attributes(data or b"")
+    return _long(counted.get(_PACKETS)), _long(counted.get(_BYTES))
+
+
+def _long(data: bytes | None) -> int:
+    return struct.unpack("!Q", data)[0] if data else 0
+
+
+def _port(data: bytes | None) -> int | None:
+    return struct.unpack("!H", data)[0] if data else None
