@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from client.config import Tunnel
     from registry.confirmation import Member
+    from registry.connections import Connections, Event
     from registry.items import Audit, Peer
     from registry.situation import Gateway, Situation
     from registry.waiting import Answer, Waited
@@ -110,6 +111,48 @@ def audit_json(entry: Audit) -> dict[str, object]:
         "caller": entry.caller,
         "details": _unsealed(entry.details),
     }
+
+
+def connection_rows(found: Connections) -> list[tuple[str, tuple[str, ...]]]:
+    """Connections, and how many have no record, under `AUDIT_COLUMNS`; each with its time."""
+    rows = []
+    for one in (*found.ended, *found.left_out):
+        says, at = one.says, moment(one.at)
+        if "id" in says:
+            at, action, details = says["start"], "connect", _connection(says)
+        else:
+            action, details = "left out", f"{says['count']} connections: {says['why']}"
+        cells = at, "-", action, says.get("peer", "-") or says["client"], one.gateway, details
+        rows.append((at, cells))
+    return rows
+
+
+def _connection(says: Mapping[str, Any]) -> str:
+    port = "" if says["port"] is None else f":{says['port']}"
+    state = "" if says["event"] == "end" or says["closed"] else ", open then"
+    return (
+        f"{says['source']} to {says['destination']}{port} {says['protocol']}; "
+        f"sent {says['sent']}, received {says['received']} bytes; {says['seconds']} s{state}"
+    )
+
+
+def connections_json(found: Connections) -> dict[str, object]:
+    """Connections as the gateways recorded them."""
+    return {
+        "connections": [_recorded(one) for one in found.ended],
+        "left_out": [_recorded(one) for one in found.left_out],
+        "complete": found.complete,
+    }
+
+
+def _recorded(one: Event) -> dict[str, object]:
+    return {"at": moment(one.at), "gateway": one.gateway, **one.says}
+
+
+def moment(milliseconds: int) -> str:
+    """Epoch milliseconds as ISO 8601."""
+    text = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def tunnel_json(tunnel: Tunnel, preshared: str | None = None) -> dict[str, object]:

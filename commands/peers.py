@@ -58,7 +58,13 @@ config. What its user notices: one reconnect, when the new config takes the old 
 """
 
 AUDIT = """\
-Print who did what, oldest first: of one peer, also a revoked one, or of all.
+Print who changed what and who reached what, oldest first.
+
+Of one peer, also a revoked one, or of all.
+
+Changes are the registry's, all of them unless --since is given. Connections are what the gateways
+recorded (docs/audit.md), of the last day unless --since is given; it goes by a connection's end. To
+read them takes the policy gatepair-STACK-auditor; with --changes-only they are not asked for.
 """
 
 APPLY = """\
@@ -122,7 +128,7 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
         ("list", "views", "list_peers", "List the peers, those too whose access has expired."),
         ("show", "views", "show", "Show one peer."),
         ("config", "renewal", "show_config", CONFIG),
-        ("audit", "views", "audit", AUDIT),
+        ("audit", "auditing", "audit", AUDIT),
         ("apply", "application", "apply", APPLY),
         ("restore", "restoring", "restore", RESTORE),
     ):
@@ -133,6 +139,12 @@ def parse(argv: Sequence[str], began: float = 0.0) -> argparse.Namespace:
     for name in ("add", "revoke", "extend", "rotate", "show", "config"):
         made[name].add_argument("name", metavar="NAME", help="such as alice-laptop")
     made["audit"].add_argument("name", metavar="NAME", nargs="?", help="default all")
+    made["audit"].add_argument(
+        "--since", metavar="WHEN", help="12h, 30d, 2w, a day in UTC, or a moment with its zone"
+    )
+    made["audit"].add_argument(
+        "--changes-only", action="store_true", help="leave the connections out"
+    )
     for name in ("add", "rotate"):
         made[name].add_argument(
             "--public-key", metavar="KEY", help="what `wg pubkey` printed for its owner"

@@ -1,4 +1,4 @@
-"""`peers list | show | audit`: what the registry says."""
+"""`peers list | show`: what the registry says."""
 
 # ruff: noqa: PLC0415 - boto3 only once the arguments are good
 
@@ -34,7 +34,7 @@ def list_peers(args: argparse.Namespace) -> None:
     tell(*(f"{item.key} does not parse and lets nobody in: {item.why}" for item in unreadable))
     if args.json:
         everyone = [describe.peer_json(peer, now) for peer in peers]
-        print_json({"stack": args.stack, "peers": everyone, "unreadable": _faults(unreadable)})
+        print_json({"stack": args.stack, "peers": everyone, "unreadable": faults(unreadable)})
         return
     rows = [describe.row(peer, now) for peer in peers]
     print_utf8("\n".join(describe.table(describe.COLUMNS, rows)) + "\n")
@@ -56,26 +56,6 @@ def show(args: argparse.Namespace) -> None:
         print_utf8("\n".join(describe.lines(peer, now)) + "\n")
 
 
-def audit(args: argparse.Namespace) -> None:
-    """Who did what, oldest first."""
-    check(
-        lambda: validation.stack_name(args.stack),
-        lambda: None if args.name is None else validation.peer_name(args.name),
-    )
-    from client import describe
-    from commands.stacks import connect
-    from registry.environment import explained
-
-    with explained():
-        entries, unreadable = connect(args.stack).registry.audit(args.name)
-    tell(*(f"{item.key} does not parse: {item.why}" for item in unreadable))
-    if args.json:
-        found = [describe.audit_json(entry) for entry in entries]
-        print_json({"stack": args.stack, "audit": found, "unreadable": _faults(unreadable)})
-        return
-    rows = [describe.audit_row(entry) for entry in entries]
-    print_utf8("\n".join(describe.table(describe.AUDIT_COLUMNS, rows)) + "\n")
-
-
-def _faults(unreadable: Iterable[Unreadable]) -> list[dict[str, str]]:
+def faults(unreadable: Iterable[Unreadable]) -> list[dict[str, str]]:
+    """Items that do not parse."""
     return [{"key": item.key, "why": item.why} for item in unreadable]

@@ -78,6 +78,8 @@ class Environment:
     """Name of the HTTP API's Lambda function; empty where the stack has none."""
     preshared_key_arn: str = ""
     """Of the KMS key that pre-shared keys are encrypted under; empty where the stack has none."""
+    connection_log: str = ""
+    """Log group with the records of connections; empty where an older program built the stack."""
 
     def instance_arn(self, instance_id: str) -> str:
         """The ARN of one of its instances, in the account that its secret is in."""
@@ -116,6 +118,7 @@ class Environment:
             ),
             api_function=raw.get("api_function", ""),
             preshared_key_arn=raw.get("preshared_key_arn", ""),
+            connection_log=raw.get("connection_log", ""),
         )
 
 

@@ -161,6 +161,23 @@ def moment(text: str, now: datetime) -> datetime:
     return found
 
 
+def since(text: str, now: datetime) -> datetime:
+    """A past moment: `12h`, `30d`, `2w` before `now`, a day's beginning in UTC, or a `moment`."""
+    length = _LENGTH.fullmatch(text)
+    what, cure = f"since {text!r}", "give 12h, 30d or 2w, a day such as 2027-01-31, or a moment"
+    try:
+        if length:
+            return now - int(length[1]) * _UNITS[length[2]]
+        if not _DAY.fullmatch(text):
+            return moment(text, now)
+        found = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as err:
+        raise Refusal(what, "no such date", cure) from err
+    if found > now:
+        raise Refusal(what, "not in the past", cure)
+    return found
+
+
 def refuse_past(text: str, end: int, now: datetime) -> int:
     """`end` (epoch seconds) if it is after `now` and within ten years; `text` is how it was put."""
     what = f"expiry {text!r}"

@@ -18,6 +18,7 @@ POOL = IPv4Network("100.96.0.0/16")
 STACK = "dev"
 TABLE = "registry"
 BUCKET = "archive"
+CONNECTION_LOG = "connections"
 CALLER = "arn:aws:iam::123456789012:user/operator"
 
 CONTROL = Control(
@@ -33,6 +34,7 @@ PARAMETER = {
     "region": "eu-west-1",
     "table": TABLE,
     "archive": BUCKET,
+    "connection_log": CONNECTION_LOG,
     "secret_arn": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:gateway-key",
     "auto_scaling_group": "gateways",
     "load_balancer_arn": "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/net/x/1",

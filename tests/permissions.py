@@ -110,6 +110,10 @@ class Recorder:
                 return items(operation, params)
             case "s3", _:
                 return [in_bucket(operation, params)]
+            case "logs", "FilterLogEvents":
+                name = params["logGroupName"]
+                # with :*, as policies name groups (CloudWatch Logs user guide, "Resources")
+                return [Asked("logs:FilterLogEvents", arn("logs", f"log-group:{name}:*"))]
             case "kms", "Encrypt":
                 assert params["KeyId"].startswith("arn:"), "a policy names the key's ARN"
                 given = {

@@ -154,6 +154,7 @@ def test_a_gateway_is_told_exactly_where_it_belongs(mine: Recorder) -> None:
         "vpc_cidrs": ["172.20.0.0/20"],
         "routed_cidrs": ["10.60.0.0/16", "10.61.0.0/16"],
         "peer_to_peer": True,
+        "connection_log": "audit-connections-name",
         "lifecycle_hooks": {"launch": "launch", "terminate": "terminate"},
         "artifact": {"bucket": "artifact-bucket-id", "key": made.key, "sha256": made.sha256},
     }
@@ -182,6 +183,7 @@ def test_operators_find_the_whole_environment_in_one_parameter(mine: Recorder) -
         "region": "eu-central-1",
         "table": "peer-registry-table-name",
         "archive": "peer-registry-archive-bucket-id",
+        "connection_log": "audit-connections-name",
         "secret_arn": "arn:aws:mock:::gateway-key-secret",
         "auto_scaling_group": "gateways-group-name",
         "load_balancer_arn": "arn:aws:mock:::load-balancer-nlb",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recorder import Recorder
 
 TABLE = "arn:aws:mock:::peer-registry-table"
-SERVICES = {"ssm", "dynamodb", "autoscaling", "ec2", "elasticloadbalancing", "kms", "s3"}
+SERVICES = {"ssm", "dynamodb", "autoscaling", "ec2", "elasticloadbalancing", "kms", "logs", "s3"}
 ARCHIVE = "arn:aws:mock:::peer-registry-archive-bucket"
 EC2 = "arn:aws:ec2:eu-central-1:*:"
 OWN = {"aws:ResourceTag/project": "gatepair", "aws:ResourceTag/stack": "mine"}
@@ -23,7 +23,7 @@ MADE = {
     "aws:RequestTag/project": "gatepair",
     "aws:RequestTag/stack": "mine",
 }
-ROLES = {"viewer", "peer-admin", "gateway-admin"}
+ROLES = {"viewer", "auditor", "peer-admin", "gateway-admin"}
 POLICY_LIMIT = 6144
 """Characters without white space that IAM takes of a managed policy (IAM user guide, "IAM and STS
 quotas")."""
@@ -79,6 +79,17 @@ SEEING = {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}
 
 def test_a_viewer_may_do_exactly_this() -> None:
     assert allowed("viewer") == VIEWER
+
+
+def test_who_reached_what_is_read_by_an_auditor_alone() -> None:
+    reading = {
+        "Effect": "Allow",
+        "Action": "logs:FilterLogEvents",
+        "Resource": "arn:aws:mock:::audit-connections:*",
+    }
+    assert allowed("auditor") == [*VIEWER, reading]
+    for role in ROLES - {"auditor"}:
+        assert "logs:" not in json.dumps(allowed(role))
 
 
 def test_a_peer_admin_may_do_exactly_this() -> None:

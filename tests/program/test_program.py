@@ -85,6 +85,7 @@ def test_every_component_has_a_token_of_this_project(stack: str, plan: Recorder)
     assert tokens == {
         "gatepair:artifact_store:ArtifactStore",
         "gatepair:audit_archive:AuditArchive",
+        "gatepair:connection_log:ConnectionLog",
         "gatepair:environment:Environment",
         "gatepair:flow_logs:FlowLogs",
         "gatepair:gateway_key:GatewayKey",
@@ -134,6 +135,7 @@ def test_no_name_in_aws_is_chosen_but_those_that_others_look_for(
         "gateways-launch": "launch",
         "gateways-terminate": "terminate",
         "operator-viewer": f"gatepair-{stack}-viewer",
+        "operator-auditor": f"gatepair-{stack}-auditor",
         "operator-peer-admin": f"gatepair-{stack}-peer-admin",
         "operator-gateway-admin": f"gatepair-{stack}-gateway-admin",
     }
@@ -144,7 +146,11 @@ def test_what_cannot_be_made_again_is_protected_where_the_stack_says_so(
 ) -> None:
     wanted = plans.config(stack)["gatepair:protect"] == "true"
     for d in plan.declared.values():
-        kept = d.typ in KEPT or d.name in ("peer-registry-archive-bucket", "network-flows-log")
+        kept = d.typ in KEPT or d.name in {
+            "audit-connections",
+            "network-flows-log",
+            "peer-registry-archive-bucket",
+        }
         assert bool(d.request.protect) == (wanted and kept), d.urn
     assert plan.one("dynamodb/table:Table").inputs["deletionProtectionEnabled"] is wanted
     assert plan.one("lb/loadBalancer:LoadBalancer").inputs["enableDeletionProtection"] is wanted

@@ -214,9 +214,9 @@ def test_a_gateway_has_no_other_policy(stack: str, plan: Recorder) -> None:
     policies = [
         d for d in plan.of("rolePolicy:RolePolicy") if d.inputs["role"] == "gateway-role-id"
     ]
-    # tests/program/test_preshared_keys.py says what is in the other one
+    # test_connection_log.py and test_preshared_keys.py say what is in the others
     optional = ["preshared-keys-decrypt"] if stack == "lab" else []
-    assert sorted(d.name for d in policies) == ["gateway-policy", *optional]
+    assert sorted(d.name for d in policies) == ["audit-policy", "gateway-policy", *optional]
     assert not plan.of("rolePolicyAttachment:RolePolicyAttachment")
     trust = json.loads(role["assumeRolePolicy"])["Statement"]
     assert trust == [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_fleet import GROUP, FakeFleet, build, of_stack
-from fake_registry import BUCKET, CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
+from fake_registry import BUCKET, CONNECTION_LOG, CONTROL, PARAMETER, SERVER_KEY, STACK, TABLE, Fake
 from fake_scaling import World
 from moto import mock_aws
 
@@ -28,7 +28,7 @@ from registry.operators import OperatorRegistry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms", "logs")
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,13 @@ def fake(cloud: environments.Cloud) -> Iterator[Fake]:
         CreateBucketConfiguration={"LocationConstraint": "eu-west-1"},
         ObjectLockEnabledForBucket=True,
     )
+    logs = cloud.client("logs")
+    logs.create_log_group(logGroupName=CONNECTION_LOG)
     registry = OperatorRegistry(client, TABLE, Archive(lambda: s3, BUCKET))
     registry.publish_server_key(1, SERVER_KEY, "i-1")
     yield Fake(client, registry, s3)
     client.delete_table(TableName=TABLE)
+    logs.delete_log_group(logGroupName=CONNECTION_LOG)
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=BUCKET):
         for one in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
             s3.delete_object(Bucket=BUCKET, Key=one["Key"], VersionId=one["VersionId"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from command import Run
 from fake_fleet import GROUP
-from fake_registry import BUCKET, STACK, TABLE, key_of
+from fake_registry import BUCKET, CONNECTION_LOG, STACK, TABLE, key_of
 from iam_judge import Asked, allowing
 from permissions import REGION, Recorder, arn, group_arn, on_items
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     Command: TypeAlias = Callable[..., Run]
     Policies: TypeAlias = dict[str, dict[str, Any]]
 
-SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms")
+SERVICES = ("dynamodb", "ssm", "sts", "autoscaling", "ec2", "elbv2", "s3", "kms", "logs")
 TAGS = {"project": "gatepair", "stack": STACK}
-VIEWER, PEER_ADMIN, GATEWAY_ADMIN = "viewer", "peer-admin", "gateway-admin"
+VIEWER, AUDITOR, PEER_ADMIN, GATEWAY_ADMIN = "viewer", "auditor", "peer-admin", "gateway-admin"
 NOBODY = "nobody of these"
 
 ROLES = {
@@ -40,7 +40,7 @@ ROLES = {
         "list": VIEWER,
         "show": VIEWER,
         "config": VIEWER,
-        "audit": VIEWER,
+        "audit": AUDITOR,
         "add": PEER_ADMIN,
         "extend": PEER_ADMIN,
         "rotate": PEER_ADMIN,
@@ -72,7 +72,7 @@ RENEWING = {
 
 @pytest.fixture
 def policies(cloud: Cloud, fleet: FakeFleet, sealing_key: str) -> Policies:
-    """The three documents, for the fake stack; its gateways carry the tags of the real ones."""
+    """The four documents, for the fake stack; its gateways carry the tags of the real ones."""
     ec2 = cloud.client("ec2")
     reservations = ec2.describe_instances(InstanceIds=fleet.ids)["Reservations"]
     instances = [one for part in reservations for one in part["Instances"]]
@@ -92,6 +92,7 @@ def policies(cloud: Cloud, fleet: FakeFleet, sealing_key: str) -> Policies:
             archive_arn=f"arn:aws:s3:::{BUCKET}",
             records_arn=f"arn:aws:s3:::{BUCKET}/*",
             group_arn=group_arn(GROUP),
+            connections_arn=arn("logs", f"log-group:{CONNECTION_LOG}:*"),
             tags=TAGS,
             sealing_key_arn=sealing_key,
         )
@@ -132,8 +133,6 @@ def read_all(call: Command, directory: Path) -> set[tuple[Any, str]]:
         (peers, "list"),
         (peers, "show", "alice"),
         (peers, "config", "alice"),
-        (peers, "audit"),
-        (peers, "audit", "alice"),
         (gateways, "list"),
         (keys, "status"),
         (keys, "wait"),
@@ -216,6 +215,23 @@ def test_a_viewer_needs_exactly_what_the_policy_allows(
     assert needed(asked) == granted(policies[VIEWER])
 
 
+def test_an_auditor_needs_exactly_what_the_policy_allows_and_a_viewer_has_the_changes(
+    policies: Policies, recorder: Recorder, call: Command, tmp_path: Path, fake: Fake
+) -> None:
+    fake.add("alice", 1)
+    with recorder.listening() as asked:
+        assert call(peers, "audit", "--changes-only").status == 0
+    assert denied(policies[VIEWER], asked) == []
+    with recorder.listening() as asked:
+        read_all(call, tmp_path)
+        assert call(peers, "audit").status == 0
+        assert call(peers, "audit", "alice", "--since", "2h").status == 0
+    assert denied(policies[AUDITOR], asked) == []
+    assert needed(asked) == granted(policies[AUDITOR])
+    for other in (VIEWER, PEER_ADMIN, GATEWAY_ADMIN):
+        assert "logs:FilterLogEvents" in {one.action for one in denied(policies[other], asked)}
+
+
 def test_a_peer_admin_needs_exactly_what_the_policy_allows(
     policies: Policies, recorder: Recorder, call: Command, tmp_path: Path, fleet: FakeFleet
 ) -> None:
@@ -293,7 +309,7 @@ OWN = {f"aws:ResourceTag/{key}": (value,) for key, value in TAGS.items()}
 FENCE = {**OWN, "aws:ResourceTag/Name": (f"gatepair-{STACK}-fence",)}
 GATEWAYS = {**OWN, "aws:ResourceTag/Name": ("gateways-sg",)}
 ANOTHER = {**OWN, "aws:ResourceTag/stack": ("another",)}
-ALL = (VIEWER, PEER_ADMIN, GATEWAY_ADMIN)
+ALL = (VIEWER, AUDITOR, PEER_ADMIN, GATEWAY_ADMIN)
 IN_ONE = "TransactWriteItems"
 
 
