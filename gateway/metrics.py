@@ -6,16 +6,20 @@ https://github.com/MindFlavor/prometheus_wireguard_exporter
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway.connections import counts as connections
+from gateway.connections.limits import REASONS
 from gateway.generations import slot_of
 from gateway.gossip import FORGED, GARBLED, REPLAYED, STALE
 from gateway.kernel_counts import KernelCounts
 from gateway.routed import FORWARDED, LOOPS
+from gateway.paths import Paths
 from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from gateway.connections.counts import Counts
     from gateway.status import Status
 
 ONLINE_WITHIN = 180
@@ -48,11 +53,13 @@ class StatusCollector(Collector):
         *,
         monotonic: Callable[[], float] = time.monotonic,
         counts: KernelCounts | None = None,
+        recorded: Callable[[], Counts | None] | None = None,
         peers: bool = True,
     ) -> None:
         self._status, self._gossip, self._now = status, gossip, now
         self._monotonic, self._peers = monotonic, peers
         self._counts = counts or KernelCounts()
+        self._recorded = recorded or partial(connections.read, Paths().connection_counts)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of one status."""
@@ -68,6 +75,7 @@ class StatusCollector(Collector):
         yield from _kernel(self._counts)
         if status.state.control is not None and status.state.control.routed:
             yield from _forwarding(self._counts, status)
+        yield from _connections(self._recorded(), monotonic)
 
 
 def _wireguard(status: Status) -> Iterator[Metric]:
@@ -313,6 +321,32 @@ def _forwarding(counts: KernelCounts, status: Status) -> Iterator[Metric]:
         ),
     ):
         yield CounterMetricFamily(name, text, value=packets.get(counter, 0))
+
+
+def _connections(found: Counts | None, monotonic: float) -> Iterator[Metric]:
+    working = found is not None and found.working(monotonic)
+    yield GaugeMetricFamily(
+        "gatepair_connection_log_working", "1 if connections are recorded", value=int(working)
+    )
+    found = found or connections.Counts(at=0.0)
+    for name, text, value in (
+        ("gatepair_connections_recorded", "Records of clients' connections", found.recorded),
+        ("gatepair_connections_shipped", "Records that CloudWatch Logs has", found.shipped),
+    ):
+        yield CounterMetricFamily(f"{name}_total", text, value=value)
+    left_out = CounterMetricFamily(
+        "gatepair_connections_left_out_total",
+        "Connections without a record, by why",
+        labels=("why",),
+    )
+    for why in REASONS:
+        left_out.add_metric((why,), found.left_out.get(why, 0))
+    yield left_out
+    yield GaugeMetricFamily(
+        "gatepair_connections_queue_bytes",
+        "Records that wait on disk to be shipped",
+        value=found.queue_bytes,
+    )
 
 
 def page(collector: StatusCollector) -> Callable[[], bytes]:

@@ -32,6 +32,7 @@ MOST_BUCKETS = 4096
 LIMIT, KERNEL, QUEUE, REFUSED = "limit", "kernel", "queue", "refused"
 """Why a record was left out: too many; the kernel had more events than could be read; the queue on
 disk is full or cannot be written; CloudWatch Logs does not take it."""
+REASONS = (LIMIT, KERNEL, QUEUE, REFUSED)
 
 
 class Bucket:
@@ -84,7 +85,7 @@ class LeftOut:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._since: Counter[tuple[IPv4Address | None, str]] = Counter()
-        self._totals = Counter(dict.fromkeys((LIMIT, KERNEL, QUEUE, REFUSED), 0))
+        self._totals = Counter(dict.fromkeys(REASONS, 0))
 
     def add(self, why: str, count: int = 1, client: IPv4Address | None = None) -> None:
         """Note some."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEAL_EVERY = 5.0
-SAY_EVERY = 60.0
+SAY_EVERY = 15.0
 LOOK_EVERY = 3600.0
 """Seconds: until records may be shipped, until what was left out is said, between the looks at
 connections that go on."""
@@ -107,7 +107,7 @@ class Recorder:
             self.left_out.add(QUEUE, client=client)
 
     def _say(self, now: float) -> None:
-        """Not limited: one record a minute for each client and reason."""
+        """Not limited: one record each time for each client and reason."""
         self._said_at = now
         taken = self.left_out.take()
         if taken:
