@@ -55,8 +55,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "queue")
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    made = Spool(tmp_path / "queue")
+    yield made
+    made.seal()
 
 
 class Bench:
