@@ -25,7 +25,7 @@ from gateway.peers import KnownPeers
 from registry.items import Change, Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 NOW = flows.STOP / 1e9
