@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pulumi
 from pulumi_aws import ec2
 
-from components.statements import partition
 from components.flow_logs import FlowLogs, FlowLogsArgs
+from components.statements import partition
 from components.subnets import ZoneBlocks, blocks
 from settings import AdoptedVpc
 

@@ -18,8 +18,8 @@ from gateway.connections.limits import REASONS
 from gateway.generations import slot_of
 from gateway.gossip import FORGED, GARBLED, REPLAYED, STALE
 from gateway.kernel_counts import KernelCounts
-from gateway.routed import FORWARDED, LOOPS
 from gateway.paths import Paths
+from gateway.routed import FORWARDED, LOOPS
 from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
 
 if TYPE_CHECKING:

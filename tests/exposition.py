@@ -92,7 +92,7 @@ def kernel(directory: Path) -> KernelCounts:
     ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(f"{number}\n")
-    return KernelCounts(directory, directory, lambda _device: {REFUSED_BY_EC2: 5})
+    return KernelCounts(directory, directory, statistics=lambda _device: {REFUSED_BY_EC2: 5})
 
 
 def exposition(directory: Path, *, peers: bool = True) -> str:

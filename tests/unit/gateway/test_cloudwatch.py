@@ -219,7 +219,9 @@ def test_a_change_is_due_a_minute_after_it_was_known(scene: Scene) -> None:
 def test_dropped_packets_are_those_since_the_last_minute(tmp_path: Path) -> None:
     kernel(tmp_path)  # its files
     counted = iter([100, 140, 140, 7])
-    counts = KernelCounts(tmp_path, tmp_path, lambda _device: {REFUSED_BY_EC2: next(counted)})
+    counts = KernelCounts(
+        tmp_path, tmp_path, statistics=lambda _device: {REFUSED_BY_EC2: next(counted)}
+    )
     scene = Scene(counts)
     for _ in range(5):
         scene.step()
@@ -231,7 +233,7 @@ def test_a_machine_without_such_counters_tells_none(tmp_path: Path) -> None:
     for number, answer in enumerate(({"rx_packets": 1}, {})):
         place = tmp_path / str(number)
         kernel(place)
-        counts = KernelCounts(place, place, lambda _device, answer=answer: answer)
+        counts = KernelCounts(place, place, statistics=lambda _device, answer=answer: answer)
         assert counts.refused_by_ec2() is None
     assert KernelCounts(tmp_path / "none", tmp_path / "none").refused_by_ec2() is None
 
@@ -247,7 +249,7 @@ def test_every_network_card_counts_and_one_that_goes_away_does_not(tmp_path: Pat
             raise OSError(19, "No such device")
         return {REFUSED_BY_EC2: 20 if device == "ens5" else 3}
 
-    assert KernelCounts(tmp_path, tmp_path, statistics).refused_by_ec2() == 23
+    assert KernelCounts(tmp_path, tmp_path, statistics=statistics).refused_by_ec2() == 23
 
 
 def test_a_drivers_counters_are_read_by_name() -> None:
