@@ -39,7 +39,7 @@ class Paths:
 
     @property
     def routed(self) -> Path:
-        """There while this instance's source/destination check is off, or may be."""
+        """There while the VPC's routes may have to do with this gateway."""
         return self.state / "routed"
 
     @property

@@ -93,16 +93,15 @@ class RouteCloud:
         self._ec2.delete_route(RouteTableId=table, DestinationCidrBlock=str(pool))
 
     def check(self, instance_id: str) -> bool:
-        """Whether the instance's source/destination check is on: of any of its interfaces.
+        """Whether the instance's source/destination check is on: its primary interface's.
 
-        EC2 forwards nothing that is not for the instance itself while it is.
+        While it is, EC2 lets nothing pass that is not from or for the instance itself.
         """
         answer = self._ec2.describe_instances(InstanceIds=[instance_id])
         return any(
-            interface.get("SourceDestCheck", True)
+            instance.get("SourceDestCheck", True)
             for part in answer["Reservations"]
             for instance in part["Instances"]
-            for interface in instance.get("NetworkInterfaces") or [instance]
         )
 
     def set_check(self, instance_id: str, *, on: bool) -> None:
@@ -122,7 +121,7 @@ class RouteCloud:
 
 
 def _route(answer: dict[str, Any]) -> Route:
-    """One route of a table. An interface's route names the instance besides."""
+    """One route of a table. That to an interface may name the instance besides."""
     if interface := answer.get("NetworkInterfaceId"):
         return Route(interface)
-    return Route(target=next((answer[name] for name in _TARGETS if answer.get(name)), "nothing"))
+    return Route(target=next((answer[name] for name in _TARGETS if answer.get(name)), ""))

@@ -98,7 +98,7 @@ class Route:
     """A route to the clients' pool, as a route table has it."""
 
     interface: str = ""
-    """Network interface it leads to; empty if it leads to something else."""
+    """Network interface it leads to; empty if it leads to something else, or nowhere any more."""
     target: str = ""
     """That something else."""
 
@@ -144,7 +144,7 @@ class Facts:
     tables: tuple[str, ...] = ()
     """Route tables that are to have the route; none unless the stack is routed."""
     touched: bool = True
-    """Whether this instance has, or had, its check off."""
+    """Whether this gateway may have left something behind that a stack with none must not have."""
     others: Mapping[str, Other] = field(default_factory=dict)
     """By instance id."""
     members: Mapping[str, str] = field(default_factory=dict)
@@ -398,7 +398,7 @@ def faults(facts: Facts) -> Iterator[str]:
         route = known.found.get(table)
         if table not in known.found:
             yield f"{table}: there is no such route table"
-        elif route is not None and not route.interface:
+        elif route is not None and route.target:
             yield f"{table}: its route to the clients leads to {route.target}: not ours to replace"
     if facts.tables and known.check:
         yield "the source/destination check of this instance is on"
@@ -500,7 +500,7 @@ def _repairs(facts: Facts) -> Iterator[Step]:
         route = known.found[table]
         if route is None:
             yield Point(table, anew=True)
-        elif route.interface and route.interface != facts.own.interface:
+        elif not route.target and route.interface != facts.own.interface:
             yield Point(table, anew=False)
 
 

@@ -64,6 +64,9 @@ FIRST, AT_MOST = 0.5, 5.0
 SELDOM = 60.0
 """The same for what a gateway does to leave no traces: its rights may be gone with the mode."""
 
+OFF = "off"
+"""What is kept on disk once the check was off: so it is after a restart, with AWS away or not."""
+
 PART = "VPC routes"
 """What is wrong with the routes is a trouble of."""
 
@@ -93,12 +96,13 @@ class RouteWatch:
     ) -> None:
         """`interface`: this instance's network interface, from the metadata.
 
-        `marker`: a file that is there while its check is off, or may be.
+        `marker`: a file that is there while this gateway may have to do with routes; `OFF` is in it
+        once its check was seen to be off.
         """
         self._holds, self._cloud, self._presence, self._circle = holds, cloud, presence, circle
         self._board, self._post, self._find_interface = board, post, interface
         self._marker, self._monotonic = marker, monotonic
-        self._recalled = marker.exists()
+        self._marked = marker.read_text() if marker.exists() else None
         self._interface = ""
         self._known = Known()
         self._no = 0
@@ -119,7 +123,9 @@ class RouteWatch:
         if control is None or identity is None:
             return PAUSE
         facts = None
-        if control.routed or self._marker.exists():
+        if control.routed and self._marked is None:
+            self._mark("")  # before anything is done that has to be undone one day
+        if self._marked is not None:
             self._interface = self._interface or self._find_interface()
             facts = self._go_on(status, identity.instance_id, control)
         self._tell(facts)
@@ -138,7 +144,7 @@ class RouteWatch:
         traces = (*decide.mine(facts), *decide.pointing(facts))
         if not control.routed and self._known.check and not traces:
             self._marker.unlink(missing_ok=True)
-            self._recalled = False
+            self._marked = None
             self._known, self._failed = Known(), {}
             log.info("routes: none leads here, and the source/destination check is on")
             return None
@@ -241,7 +247,10 @@ class RouteWatch:
                 health = self._cloud.health(status.state.target_groups)
                 self._known = replace(known, health=health, health_at=now)
             case LookAtCheck():
-                self._known = replace(known, check=self._cloud.check(own), check_at=now)
+                check = self._cloud.check(own)
+                self._known = replace(known, check=check, check_at=now)
+                if not check and self._marked != OFF:
+                    self._mark(OFF)
 
     def _hold(self, step: Take | GiveUp | DeleteHold, own: str) -> None:
         """Change an item; one that somebody else has changed first is read again."""
@@ -272,8 +281,6 @@ class RouteWatch:
         known, pool = self._known, control.client_pool
         match step:
             case SetCheck(on):
-                if not on:
-                    write_atomic(self._marker, "")  # first: it says that the check may be off
                 self._cloud.set_check(own, on=on)
                 log.info("routes: source/destination check switched %s", "on" if on else "off")
                 self._known = replace(known, check=None)
@@ -284,6 +291,10 @@ class RouteWatch:
             case DeleteRoute(table):
                 self._cloud.delete_route(table, pool)
                 self._wrote(table, "deleted")
+
+    def _mark(self, text: str) -> None:
+        write_atomic(self._marker, text)
+        self._marked = text
 
     def _wrote(self, table: str, what: str) -> None:
         log.info("route of %s: %s", table, what)
@@ -301,7 +312,7 @@ class RouteWatch:
                 held=decide.mine(facts),
                 pointing=decide.pointing(facts),
                 forwards=self._known.check is False
-                or (self._known.check is None and self._recalled),
+                or (self._known.check is None and self._marked == OFF),
                 changes=self._changes,
                 faults=tuple(sorted({*failed, *decide.faults(facts)})),
             )

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import Run
+from fake_registry import TABLE
 
 from commands import fencing
 from commands import fleet as fleet_command
 from commands.gateways import main
 from registry.items import Ack
+from registry.route_holds import RouteHolds
+from registry.store import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +65,28 @@ def test_list_shows_every_member_also_one_that_has_never_said_anything(
     assert "clock: 80 ms off" in lines[one]
     assert lines[other].split()[4:8] == ["-", "no", "-", "never"]
     assert "2 gateways of 2, registry at change 1" in run.stderr
+
+
+def test_list_shows_whose_routes_are_whose(
+    gateways: Callable[..., Run], fake: Fake, fleet: FakeFleet
+) -> None:
+    one, other = fleet.ids
+    holds = RouteHolds(fake.client, TABLE, now)
+    for table in ("rtb-2", "rtb-1"):
+        holds.take(table, None, one, "eni-1")
+    free = holds.take("rtb-3", None, other, "eni-2")
+    assert free is not None
+    holds.give_up(free)
+    run = gateways("list")
+    lines = {line.split()[0]: line.split() for line in run.stdout.splitlines()[1:]}
+    assert "rtb-1,rtb-2" in lines[one]
+    assert not [word for word in lines[other] if "rtb" in word]
+    said = gateways("list", "--json").json
+    assert said["routes"] == {"rtb-1": one, "rtb-2": one, "rtb-3": None}
+    assert {gateway["id"]: gateway["routes"] for gateway in said["gateways"]} == {
+        one: ["rtb-1", "rtb-2"],
+        other: [],
+    }
 
 
 def test_json_of_the_list_has_everything_a_program_needs(

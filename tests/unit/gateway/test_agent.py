@@ -15,7 +15,7 @@ from gateway import agent as agent_module
 from gateway.agent import LOOK_EVERY, Agent
 from gateway.chrony import Clock
 from gateway.decide import MoveRoutes, peer_delta
-from gateway.drain import HELD_UP, NOTICED, QUIET
+from gateway.drain import HELD_UP, LIMIT, NOTICED, QUIET
 from gateway.environment import Environment
 from gateway.forwarding import ABSENT
 from gateway.messages import (
@@ -29,6 +29,7 @@ from gateway.messages import (
     OwnersMove,
     PeersRead,
     PresharedSeen,
+    RoutesSeen,
     SessionsMove,
     Trouble,
 )
@@ -37,6 +38,7 @@ from gateway.paths import Paths
 from gateway.peers import KnownPeers
 from gateway.preshared import seal
 from gateway.routed import Routed
+from gateway.routes.view import RoutesView
 from gateway.takeover.hub import FilterLoaded, InterfaceMade, SessionsView
 from gateway.takeover.moves import LetGo, PointAt
 from gateway.wireguard import PeerChanges
@@ -50,6 +52,7 @@ from registry.items import (
     Command,
     DrainOrder,
     GatewayRecord,
+    Head,
     Peer,
     Unreadable,
 )
@@ -657,6 +660,58 @@ def test_an_instance_that_is_to_end_fails_health_first_and_goes_down_later(
     assert on.machine.observed.devices == {}
     assert on.agent.board.status.drained
     assert record_of(on).state == DRAINED
+
+
+def test_it_goes_down_only_when_no_route_leads_to_it(stage: Callable[..., Stage]) -> None:
+    on = with_another(served(stage(), 7))
+    on.hear(RoutesSeen(RoutesView(held=("rtb-1",), pointing=("rtb-1",))))
+    on.hear(LifecycleSeen(ending=True))
+    on.tick(NOTICED)
+    on.tick()
+    assert "wg0" in on.machine.observed.devices
+    on.hear(RoutesSeen(RoutesView(pointing=("rtb-1",))))
+    on.tick()
+    assert "wg0" in on.machine.observed.devices, "given up, and nobody has it yet"
+    on.hear(RoutesSeen(RoutesView()))
+    on.tick()
+    assert on.agent.board.status.drained
+
+
+def test_it_does_not_wait_for_ever_for_that(stage: Callable[..., Stage]) -> None:
+    on = with_another(served(stage(), 7))
+    on.hear(RoutesSeen(RoutesView(held=("rtb-1",))))
+    on.hear(LifecycleSeen(ending=True))
+    on.tick(LIMIT)
+    on.tick()
+    assert on.agent.board.status.drained
+
+
+def test_a_routed_gateway_is_ready_only_when_ec2_lets_its_clients_packets_through(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage()
+    routed = replace(control(7), egress="routed", route_tables=("rtb-1",))
+    known = KnownPeers("e", 1, {"alice": alice()})
+    on.hear(HeadSeen(Head(1, "e", routed), on.monotonic), PeersRead(known, ()), key(on, 7))
+    on.tick()
+    assert not on.healthy()
+    reasons = on.agent.board.status.verdicts[0].reasons
+    assert reasons == ("the source/destination check of the instance is not off yet",)
+    on.hear(RoutesSeen(RoutesView(forwards=True)))
+    assert on.healthy()
+    on.hear(RoutesSeen(RoutesView(forwards=False)))
+    assert on.healthy(), "that it is not known any more is no reason"
+
+
+def test_a_gateway_that_serves_stays_healthy_when_the_stack_becomes_routed(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    routed = replace(control(7), egress="routed", route_tables=("rtb-1",))
+    on.hear(HeadSeen(Head(1, "e", routed), on.monotonic))
+    assert on.healthy()
+    again = stage(on.machine)
+    assert again.healthy(), "also after a restart"
 
 
 def test_clients_that_are_still_here_are_listed_at_every_look_and_waited_for(

@@ -17,6 +17,7 @@ from gateway.routes.decide import (
     TURN,
     Route,
 )
+from gateway.routes.view import RoutesView
 from registry.items import DRAINED, DRAINING, SERVING, UNWELL, RouteHold, Unreadable
 
 if TYPE_CHECKING:
@@ -565,6 +566,29 @@ def test_back_to_snat_leaves_no_traces_and_then_asks_nothing(world: Callable[...
     began = made.now
     made.run(120)
     assert [one for one in made.calls if one[0] > began] == []
+
+
+def test_also_one_whose_check_was_off_already_leaves_none(world: Callable[..., World]) -> None:
+    made = world(seconds=0)
+    made.check[ONE] = False
+    made.launch(ONE)
+    made.run(5)
+    assert made.agreed()
+    assert made.made("check!") == 0
+    made.egress = "snat"
+    made.run(15)
+    assert (made.holds, made.check) == ({}, {ONE: True})
+
+
+def test_a_restarted_agent_knows_that_it_forwards_without_asking_aws(
+    world: Callable[..., World],
+) -> None:
+    made = world(ONE, TWO)
+    made.refused["check"] = {ONE}
+    made.gateways[ONE].restart()
+    made.gateways[ONE].view = RoutesView()
+    made.run(1)
+    assert made.gateways[ONE].view.forwards
 
 
 def test_the_check_stays_off_while_a_route_leads_here(world: Callable[..., World]) -> None:

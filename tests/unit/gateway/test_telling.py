@@ -16,6 +16,7 @@ from gateway.kernel_counts import KernelCounts
 from gateway.messages import KeyFault
 from gateway.paths import UNITS
 from gateway.peers import Admitted
+from gateway.routes.view import RoutesView
 from gateway.state import State
 from gateway.status import STALLED_AFTER, Board, Status
 from gateway.takeover.hub import SessionsView
@@ -298,3 +299,18 @@ def test_packets_to_other_gateways_are_counted_in_routed_mode() -> None:
 def test_counters_that_cannot_be_read_are_none() -> None:
     for text in ("", "no such table"):
         assert KernelCounts(list_counters=lambda said=text: said).forwarded() == {}
+
+
+def test_the_routes_of_a_routed_stack_are_told_and_of_another_there_are_none() -> None:
+    view = RoutesView(held=("rtb-1", "rtb-2"), pointing=("rtb-1",), changes=3, faults=("no",))
+    routed = replace(control(7), egress="routed", route_tables=("rtb-1", "rtb-2", "rtb-3"))
+    state = replace(STATUS.state, control=routed, routes=view)
+    text = rendered(replace(STATUS, state=state))
+    for line in (
+        "gatepair_route_tables 3.0",
+        "gatepair_routes_held 2.0",
+        "gatepair_route_faults 1.0",
+        "gatepair_route_changes_total 3.0",
+    ):
+        assert line in text.splitlines()
+    assert "gatepair_route_tables 0.0" in rendered(STATUS).splitlines()
