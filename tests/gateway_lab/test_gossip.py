@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from ipaddress import IPv4Network
 
@@ -10,6 +11,8 @@ from gateway_lab.bed import Bed, await_true
 from gateway_lab.second import Second, await_acks, record
 
 from effects import run
+from gateway.presence import EVERY
+from gateway.routes.decide import SILENT
 
 POOL = IPv4Network("100.96.0.0/16")
 
@@ -67,6 +70,34 @@ def test_a_gateway_without_dynamodb_hears_of_a_revocation_and_its_neighbour_says
 
     second.dynamodb.mend()
     await_true("its own item", lambda: applied(bed, second.instance) == missed)
+
+
+def test_at_rest_gateways_are_heard_far_more_often_than_their_silence_counts(
+    pair: tuple[Bed, Second, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bed, second, _ = pair
+    await_true("both", lambda: bed.healthy() and second.healthy())
+    gaps, last, began = list[float](), time.monotonic(), time.monotonic()
+    first = before = heard(bed)
+    while time.monotonic() - began < SECONDS:
+        time.sleep(0.05)
+        now = heard(bed)
+        if now > before:
+            gaps.append(time.monotonic() - last)
+            before, last = now, time.monotonic()
+    rate = (before - first) / SECONDS
+    with capsys.disabled():
+        sys.stderr.write(f"\n{rate:.1f} datagrams a second, at most {max(gaps):.2f} s apart\n")
+    assert rate >= 1 / EVERY
+    assert max(gaps) < SILENT / 2
+
+
+SECONDS = 15.0
+
+
+def heard(bed: Bed) -> float:
+    """Datagrams of the second gateway that count."""
+    return bed.metric(r'gatepair_gossip_datagrams_total\{outcome="heard"\}')
 
 
 def applied(bed: Bed, instance: str) -> int:
