@@ -227,6 +227,7 @@ def test_in_routed_mode_nothing_is_translated_and_in_snat_mode_nothing_goes_roun
     assert "masquerade" not in routed
     assert "reset" not in routed
     assert "delete chain inet gatepair translate" in routed
+    assert "goto stray" not in routed
     for chain in ("first", "last", "to_client", "answers"):
         assert f"delete chain inet gatepair {chain}" in snat
         assert rules(snat, chain) == []
@@ -244,6 +245,22 @@ def test_what_has_crossed_once_is_neither_looked_up_nor_passed_on_again() -> Non
     assert all(through.index(rule) > stop for rule in through if 'oifname "gpfwd"' in rule)
     inward = rules(render(ROUTED), "to_gateway")
     assert inward[2] == 'iifname "gpfwd" counter name "forward_loops" drop'
+
+
+def test_what_goes_on_is_marked_and_not_tracked_and_keeps_its_mark_until_it_is_routed() -> None:
+    both = "{ 10.20.0.10, 10.20.0.11 }"
+    capsules = f"ip saddr {both} ip daddr {both} udp dport 4789 notrack accept"
+    assert rules(render(ROUTED), "first") == [
+        capsules,
+        'iifname != { "lo", "gpfwd", "wg0", "wg1" } ip daddr 100.96.0.0/16 '
+        "meta mark set 0x00006702",
+        'meta mark 0x00006702 fib daddr . mark oifname != "gpfwd" meta mark set 0',
+        "meta mark 0x00006702 notrack",
+    ]
+    assert rules(render(ROUTED), "last") == [capsules]
+    before, *slots = rules(render(ROUTED), "mark_forwarded")
+    assert before == "meta mark 0x00006702 accept"
+    assert slots == rules(render(FILTER), "mark_forwarded")
 
 
 def test_clients_are_clamped_and_judged_before_anything_of_the_mode() -> None:
