@@ -380,7 +380,10 @@ def test_until_the_own_address_is_known_what_is_there_stays() -> None:
 
 def test_a_device_that_was_made_anew_gets_all_its_routes_again() -> None:
     machine = routed_machine()
-    machine.observed = replace(machine.observed, forwarding=ABSENT)
+    present = machine.observed.forwarding
+    assert present.device is not None
+    other = replace(present, device=replace(present.device, local="10.20.0.99"))
+    machine.observed = replace(machine.observed, forwarding=other)
     machine.carry_out(DECIDER.plan(forwarded(), machine.observed))
     assert machine.observed.forwarding.routes == WAYS
 
