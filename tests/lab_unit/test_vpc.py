@@ -43,6 +43,8 @@ SUBNET = {
 GROUP = {ONE: "sg-gw", TWO: "sg-gw", HOME: "sg-home"}
 POOL = IPv4Network("100.96.0.0/24")
 CLIENT = "100.96.0.7"
+"""A client whose address both gateways have."""
+OTHER = "100.96.0.8"
 VPC = IPv4Network("10.20.0.0/16")
 ANYWHERE = IPv4Network("0.0.0.0/0")
 PORT = 8080
@@ -218,6 +220,29 @@ def test_an_answer_that_comes_to_another_gateway_needs_that_gateways_ingress_rul
     assert world.dial(ONE) is None, "the second gateway of this test hands nothing over"
     assert (world.arrived(TWO) > 0) is allowed
     assert world.arrived(ONE) == 0
+
+
+def test_what_one_interface_knows_opens_no_other_one(world: World) -> None:
+    """An answer to a question that went out by the first gateway, sent by the second one."""
+    server = world.open(HOME, socket.SOCK_DGRAM)
+    server.bind((str(ADDRESS[HOME]), PORT))
+    netns.ip(ONE, "address", "add", f"{OTHER}/32", "dev", "lo")
+    netns.ip(TWO, "address", "add", f"{ADDRESS[HOME]}/32", "dev", "lo")
+    asker = world.open(ONE, socket.SOCK_DGRAM)
+    asker.bind((OTHER, PORT))
+    asker.sendto(b"question", (str(ADDRESS[HOME]), PORT))
+    assert server.recv(100) == b"question"
+    for groups in (("sg-mute",), (GROUP[TWO],)):
+        world.attachments[TWO] = replace(world.attachments[TWO], groups=groups)
+        world.apply()
+        liar = world.open(TWO, socket.SOCK_DGRAM)
+        liar.bind((str(ADDRESS[HOME]), PORT))
+        liar.sendto(b"answer", (OTHER, PORT))
+        if groups == ("sg-mute",):
+            with pytest.raises(TimeoutError):
+                asker.recv(100)
+        else:
+            assert asker.recv(100) == b"answer", "allowed out, it belongs to the first one's flow"
 
 
 def test_an_open_connection_survives_that_its_rules_go(world: World) -> None:
