@@ -9,8 +9,10 @@ of one of the lab's own clients.
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.initiation import Identity
@@ -40,6 +42,11 @@ LAB_PLACE = "live"
 PORTS = range(20000, 60000)
 KEEPALIVE = 25
 
+SOCKETS = Path("/var/run/wireguard")
+"""Where wireguard-go has its control sockets, whatever namespace its interface is in."""
+ENDED_WITHIN = 10.0
+"""Seconds after its interface has gone."""
+
 
 @dataclass
 class LiveClient:
@@ -60,7 +67,7 @@ class LiveClient:
     @property
     def interface(self) -> str:
         """In its namespace, and for wireguard-go in all of them."""
-        return self.namespace.removeprefix(netns.PREFIX)
+        return _interface(self.namespace)
 
 
 class LiveClients:
@@ -92,7 +99,7 @@ class LiveClients:
             next(self._ports),
             f"{addresses[number % len(addresses)]}:{port}",
         )
-        self._exits.callback(self._quietly, netns.delete, namespace)
+        self._exits.callback(self._quietly, _end, namespace)
         self._connect(client)
         self.everyone.append(client)
 
@@ -152,7 +159,7 @@ class LiveClients:
 
     def _connect(self, client: LiveClient) -> None:
         # What a run that was killed has left
-        netns.delete(client.namespace)
+        _end(client.namespace)
         netns.create(client.namespace)
         self._make(client.interface)
         self._ip("link", "set", client.interface, "netns", client.namespace)
@@ -190,6 +197,26 @@ class LiveClients:
 
     def _ip(self, *words: str) -> None:
         netns.ip(self._outside, *words)
+
+
+def _interface(namespace: str) -> str:
+    return namespace.removeprefix(netns.PREFIX)
+
+
+def _end(namespace: str) -> None:
+    """A client's namespace, with its interface. Returns once its wireguard-go has ended, too: it
+    would take the socket of the next one of its name along."""
+    netns.delete(namespace)
+    path = SOCKETS / f"{_interface(namespace)}.sock"
+    process.await_condition(
+        f"nobody listens at {path}", lambda: not listens(path), timeout=ENDED_WITHIN
+    )
+
+
+def listens(path: Path) -> bool:
+    """Whether a process takes connections at a Unix socket; one that was killed leaves a file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plug:
+        return plug.connect_ex(str(path)) == 0
 
 
 def settings(client: LiveClient, server_key: str, target: IPv4Address) -> str:

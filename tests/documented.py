@@ -123,7 +123,9 @@ IN_THE_LAB: dict[str, Run] = {
     "scripts/lab client carol": Run(),
     "scripts/lab exec alice ping -c 3 10.20.32.10": Run(says="3 received"),
     "scripts/peers --stack staging add alice --out alice.conf": Run((ALICE,)),
-    "scripts/peers --stack staging config dana --out dana.conf": Run((("dana", "doc-alice"),)),
+    "scripts/peers --stack staging config dana --out dana.conf": Run(
+        (("config dana", "config doc-alice"),)
+    ),
     "scripts/peers --stack staging add bob --expires 30d --allow 10.40.3.0/24:tcp/5432 --qr": Run(
         (BOB, THERE)
     ),

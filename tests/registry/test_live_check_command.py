@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from registry.operators import NewPeer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fake_fleet import FakeFleet
     from fake_registry import Fake
@@ -203,3 +205,14 @@ def test_what_a_killed_run_has_left_is_replaced_and_nobody_elses_peer_is(
         made.add(1)
     exits.close()
     assert fake.registry.peer("live-check-1") is not None
+
+
+def test_a_socket_that_a_killed_process_has_left_is_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "live-0.sock"
+    assert not live_clients.listens(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plug:
+        plug.bind(str(path))
+        plug.listen()
+        assert live_clients.listens(path)
+    assert path.exists()
+    assert not live_clients.listens(path)
