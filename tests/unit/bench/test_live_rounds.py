@@ -45,7 +45,7 @@ def test_who_is_silent_at_the_end_has_not_resumed() -> None:
 
 
 def test_the_wait_for_the_last_pings_answer_is_no_outage() -> None:
-    assert longest_outage(answered(0.9, 1.1), 1.0, 1.25).resumed is not None
+    assert longest_outage(answered(0.95, 1.05), 1.0, 1.4).resumed is not None
 
 
 def test_failover_has_the_benchs_names_with_takeover_and_without() -> None:
