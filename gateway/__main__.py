@@ -16,6 +16,7 @@ from gateway.custody import Custody
 from gateway.gossip_key import GossipKey
 from gateway.gossip_link import Link
 from gateway.heartbeat import Heartbeat
+from gateway.held_clients import HeldClients
 from gateway.key_watch import KeyWatch
 from gateway.keys import KeyKeeper
 from gateway.membership import MembershipWatch, MetadataWatch
@@ -87,6 +88,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("presence", presence.step, post),
         Poller("routes", routes.step, post),
         Poller("cloudwatch", teller.step, post, retry=60.0),
+        Poller("held clients", HeldClients(board, agent.paths.held).step, post),
     ]
 
 

@@ -43,6 +43,11 @@ class Paths:
         return self.state / "routed"
 
     @property
+    def held(self) -> Path:
+        """The clients whose sessions are here."""
+        return self.state / "held.json"
+
+    @property
     def keys(self) -> Path:
         """Private keys by generation, 0600: a restart without AWS serves."""
         return self.state / "keys"

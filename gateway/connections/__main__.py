@@ -7,12 +7,13 @@ import os
 import select
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import boto3
 
 from effects import Refusal
-from gateway import environment, notify
+from gateway import environment, held_clients, notify
 from gateway.aws import CONFIG
 from gateway.connections import conntrack, counts
 from gateway.connections.events import CLOSING
@@ -84,7 +85,13 @@ def serve(settings: Environment, paths: Paths, ended: threading.Event) -> None:
     known, spool = Known(paths.state), Spool(paths.connections)
     describer = Describer(pool=pool, name=known.name, lingering=lingering(paths.sysctl))
     watch = conntrack.Watch(pool)
-    recorder = Recorder(describer, spool, dropped=lambda: watch.dropped, listing=conntrack.listing)
+    recorder = Recorder(
+        describer,
+        spool,
+        dropped=lambda: watch.dropped,
+        listing=conntrack.listing,
+        held=partial(held_clients.read, paths.held),
+    )
     shipper = Shipper(
         spool,
         lambda: boto3.client("logs", region_name=settings.region, config=CONFIG),

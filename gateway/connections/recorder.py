@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from gateway.connections import events
@@ -12,8 +13,8 @@ from gateway.connections.records import END, OPEN, is_long
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from ipaddress import IPv4Address
 
+    from gateway.connections.events import Flow
     from gateway.connections.records import Describer, Line
     from gateway.connections.spool import Spool
 
@@ -22,13 +23,15 @@ log = logging.getLogger(__name__)
 SEAL_EVERY = 5.0
 SAY_EVERY = 15.0
 LOOK_EVERY = 3600.0
+LOOK_AT_MOST_EVERY = 10.0
 """Seconds: until records may be shipped, until what was left out is said, between the looks at
-connections that go on."""
+connections that go on, and between those at connections of clients that have gone elsewhere."""
 
 
 class Recorder:
     """Owned by one thread. `dropped` says how many events the kernel has dropped so far,
-    `listing` gives the bodies of all that is tracked."""
+    `listing` gives the bodies of all that is tracked, `held` the clients whose sessions are here.
+    """
 
     def __init__(
         self,
@@ -37,16 +40,20 @@ class Recorder:
         *,
         dropped: Callable[[], int],
         listing: Callable[[], Iterable[bytes]],
+        held: Callable[[], frozenset[IPv4Address]],
         limits: Limits | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._describer, self._spool, self._dropped = describer, spool, dropped
         self._listing, self._wall, self._monotonic = listing, wall, monotonic
+        self._held = held
+        self._holding, self._gone = held(), frozenset[IPv4Address]()
         now = monotonic()
         self._limits = limits or Limits(now)
         self._known_dropped = 0
         self._sealed_at = self._said_at = self._looked_at = now
+        self._followed_at = now - LOOK_AT_MOST_EVERY
         self.left_out = LeftOut()
         self.recorded = 0
         """Records, since the start."""
@@ -63,7 +70,8 @@ class Recorder:
         self._known_dropped = dropped
         if now - self._looked_at >= LOOK_EVERY:
             self._looked_at = now
-            self._look(everything=False)
+            self._look(self._long)
+        self._follow(now)
         if now - self._said_at >= SAY_EVERY:
             self._say(now)
         self._disk(self._spool.flush)
@@ -73,22 +81,39 @@ class Recorder:
 
     def finish(self) -> None:
         """This process ends: a record of each connection that goes on, and everything on disk."""
-        self._look(everything=True)
+        self._look(lambda _flow, _client: True)
         self._say(self._monotonic())
         self._disk(self._spool.seal)
 
-    def _look(self, *, everything: bool) -> None:
-        now = self._wall()
+    def _follow(self, now: float) -> None:
+        """Clients whose sessions were here and are not: the kernel remembers their connections for
+        long, and this gateway sees no more of them."""
+        holding = self._held()
+        self._gone = (self._gone | (self._holding - holding)) - holding
+        self._holding = holding
+        if self._gone and now - self._followed_at >= LOOK_AT_MOST_EVERY:
+            gone, self._gone, self._followed_at = self._gone, frozenset(), now
+            self._look(lambda _flow, client: client in gone)
+
+    def _long(self, flow: Flow, _client: IPv4Address) -> bool:
+        return is_long(flow, self._wall())
+
+    def _look(self, wanted: Callable[[Flow, IPv4Address], bool]) -> None:
         try:
             for body in self._listing():
-                self._record(body, OPEN, older=None if everything else now)
+                self._record(body, OPEN, wanted)
         except OSError as err:
             log.warning("connections that go on are not told of: %s", err)
 
-    def _record(self, body: bytes, event: str, older: float | None = None) -> None:
+    def _record(
+        self,
+        body: bytes,
+        event: str,
+        wanted: Callable[[Flow, IPv4Address], bool] = lambda _flow, _client: True,
+    ) -> None:
         flow = events.flow(body, self._describer.pool)
         client = self._describer.client(flow) if flow else None
-        if flow is None or client is None or (older is not None and not is_long(flow, older)):
+        if flow is None or client is None or not wanted(flow, client):
             return
         if not self._limits.allow(client, self._monotonic()):
             self.left_out.add(LIMIT, client=client)

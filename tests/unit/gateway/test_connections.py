@@ -13,15 +13,24 @@ from fake_registry import key_of
 from unit.gateway import flows
 from unit.gateway.samples import ALICE, BOB, POOL, stands_in
 
+from gateway import held_clients
 from gateway.connections import counts, events, shipper
 from gateway.connections.holders import Holders, Known
 from gateway.connections.limits import GATEWAY, LeftOut, Limits, Rate
-from gateway.connections.recorder import LOOK_EVERY, SAY_EVERY, SEAL_EVERY, Recorder
+from gateway.connections.recorder import (
+    LOOK_AT_MOST_EVERY,
+    LOOK_EVERY,
+    SAY_EVERY,
+    SEAL_EVERY,
+    Recorder,
+)
 from gateway.connections.records import Describer, Line
 from gateway.connections.shipper import Shipper, batches, rejected
 from gateway.connections.spool import Spool, read
 from gateway.peer_cache import PeerCache
-from gateway.peers import KnownPeers
+from gateway.peers import Admitted, KnownPeers
+from gateway.status import Board, Status
+from gateway.takeover.hub import SessionsView
 from registry.items import Change, Peer
 
 if TYPE_CHECKING:
@@ -66,12 +75,14 @@ class Bench:
 
     def __init__(self, spool: Spool, clock: Clock, limits: Limits | None = None) -> None:
         self.dropped, self.tracked = 0, list[bytes]()
+        self.held = frozenset({ALICE, BOB})
         self.clock, self.spool = clock, spool
         self.recorder = Recorder(
             DESCRIBER,
             spool,
             dropped=lambda: self.dropped,
             listing=lambda: list(self.tracked),
+            held=lambda: self.held,
             limits=limits,
             wall=clock,
             monotonic=clock,
@@ -319,6 +330,48 @@ def test_what_goes_on_for_hours_is_told_of_each_hour(bench: Bench) -> None:
         *["00000007"] * 3,
         "00000008",
     ]
+
+
+def test_what_a_client_leaves_behind_on_this_gateway_is_told_of_at_once(bench: Bench) -> None:
+    bench.tracked = [flows.body(stop=0), flows.body("100.96.0.6", number=8, stop=0)]
+    bench.after(1)
+    assert bench.written() == []
+    bench.held = frozenset({BOB})
+    bench.after(1)
+    bench.after(LOOK_AT_MOST_EVERY)
+    assert [(one["event"], one["peer"]) for one in bench.written()] == [("open", "alice")]
+    bench.held = frozenset({ALICE})
+    bench.after(1)
+    bench.held = frozenset({ALICE, BOB})
+    bench.after(LOOK_AT_MOST_EVERY)
+    assert len(bench.written()) == 2, "bob was away for a moment"
+
+
+def test_looks_for_clients_that_go_come_not_more_often_than_is_cheap(bench: Bench) -> None:
+    bench.tracked = [flows.body(stop=0), flows.body("100.96.0.6", number=8, stop=0)]
+    bench.held = frozenset({BOB})
+    bench.after(1)
+    bench.held = frozenset()
+    bench.after(1)
+    assert [one["peer"] for one in bench.written()] == ["alice"]
+    bench.after(LOOK_AT_MOST_EVERY)
+    assert [one["peer"] for one in bench.written()] == ["alice", "bob"]
+
+
+def test_the_agent_says_whose_sessions_are_here(tmp_path: Path) -> None:
+    board, path = Board(), tmp_path / "held.json"
+    assert held_clients.read(path) == frozenset()
+    step = held_clients.HeldClients(board, path).step
+    step()
+    assert held_clients.read(path) == frozenset()
+    holding = frozenset({("wg0", "KEY-alice"), ("wg1", "KEY-alice"), ("wg0", "KEY-gone")})
+    admitted = Admitted({"KEY-alice": ALICE, "KEY-bob": BOB}, {})
+    board.publish(Status(admitted=admitted, sessions=SessionsView(holding=holding)))
+    step()
+    assert held_clients.read(path) == frozenset({ALICE})
+    written = path.stat().st_mtime_ns
+    step()
+    assert path.stat().st_mtime_ns == written, "nothing has changed"
 
 
 def test_all_that_goes_on_is_told_of_when_the_process_ends(bench: Bench) -> None:
