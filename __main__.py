@@ -74,7 +74,6 @@ operators = OperatorPolicies("operator", allowed, here)
 watched = MonitoringArgs(settings=chosen, balancer=balancer, tags=tags)
 monitoring = Monitoring("monitoring", watched, here)
 
-for output, value in environment.exports.items():
+more = {"operatorPolicies": operators.arns, "alarmTopic": monitoring.topic_arn}
+for output, value in {**environment.exports, **more}.items():
     pulumi.export(output, value)
-pulumi.export("operatorPolicies", operators.arns)
-pulumi.export("alarmTopic", monitoring.topic_arn)

@@ -122,6 +122,7 @@ IN_THE_LAB: dict[str, Run] = {
     "scripts/gateways --stack staging wait": Run(says="2 gateways are healthy"),
     "scripts/lab client carol": Run(),
     "scripts/lab exec alice ping -c 3 10.20.32.10": Run(says="3 received"),
+    "scripts/lab flows --of 10.20.32.10": Run(says="10.20.32.10"),
     "scripts/peers --stack staging add alice --out alice.conf": Run((ALICE,)),
     "scripts/peers --stack staging config dana --out dana.conf": Run(
         (("config dana", "config doc-alice"),)
@@ -131,6 +132,9 @@ IN_THE_LAB: dict[str, Run] = {
     ),
     "scripts/peers --stack staging revoke bob": Run((BOB,), says="gateways"),
     "scripts/peers --stack staging audit bob": Run((BOB,), says="revoke"),
+    "scripts/peers --stack staging audit alice": Run((ALICE,), says="add"),
+    "scripts/peers --stack staging audit --since 2h --json": Run(says="connections"),
+    "scripts/peers --stack staging audit alice --changes-only": Run((ALICE,), says="add"),
     "scripts/peers --stack staging add carol --preshared-key --out carol.conf": Run((CAROL,)),
     "scripts/peers --stack staging apply examples/peers.yaml --plan": Run(status=3, says="dana"),
     "scripts/peers --stack lab apply examples/peers.yaml --plan": Run(status=3, says="dana"),
@@ -187,6 +191,7 @@ ELSEWHERE: dict[str, str] = {
     "bench/failover.py": _BENCHES + "failover_measures_deaths_roaming_and_failback",
     "bench/revocation.py": _BENCHES
     + "revocation_measures_both_gateways_and_expiry_without_the_cloud",
+    "bench/connections.py": _BENCHES + "connections_measures_what_translation_breaks",
     "bench/rotation.py": _BENCHES + "rotation_measures_helpers_plain_clients_and_stragglers",
     "bench/drain.py": _BENCHES + "drain_measures_the_clients_that_were_moved",
     "bench/scale.py": _BENCHES + "scale_measures_a_boot_an_addition_and_an_idle_agent",

@@ -408,7 +408,7 @@ WRONG: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"dns": {"server": []}}, "dns.server", "[]", "is not a key", "did you mean servers?"),
     ({"protect": "yes"}, "protect", "yes", "is neither true nor false", "write true or false"),
     ({"prot": "1"}, "prot", "1", "is not a key", "did you mean port?"),
-    ({"retentionDays": "7"}, "retentionDays", "7", "is not a key", "remove it; there are account"),
+    ({"logDays": "7"}, "logDays", "7", "is not a key", "remove it; there are account"),
     ({"egress": "nat"}, "egress", "nat", "is none of snat, routed", "write snat or routed"),
     (
         {"egress": "routed", "takeover": "false"},
