@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lab import aws, cloud, deploy, paths, process, project
+from registry.items import CONTROL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -89,6 +90,38 @@ def test_a_rotation_by_stack_config_updates_the_control_item_alone(tmp_path: Pat
     key = {"pk": {"S": "control"}, "sk": {"S": "control"}}
     item = aws.client("dynamodb").get_item(TableName=table, Key=key)["Item"]
     assert item["key_generations"] == {"L": [{"N": "1"}, {"N": "2"}]}
+
+
+@pytest.mark.usefixtures("lab")
+def test_the_lab_switches_to_clients_own_addresses_and_back_without_a_new_gateway(
+    tmp_path: Path,
+) -> None:
+    run()
+    before = gateways()
+    routed = tmp_path / "Pulumi.lab.yaml"
+    routed.write_text(STACK_FILE.read_text() + "  gatepair:egress: routed\n")
+    rules = ["gateways-forwarded", "gateways-to-clients-from-10.20.0.0-16"]
+    told = ["gateway-policy", "peer-registry-control"]
+    status, there = run("--stack-file", str(routed))
+    assert status == 0
+    assert (sorted(names(there["created"])), sorted(names(there["updated"]))) == (rules, told)
+    assert not there["replaced"] + there["deleted"]
+    (table,) = aws.client("dynamodb").list_tables()["TableNames"]
+    item = aws.client("dynamodb").get_item(TableName=table, Key=CONTROL_KEY)["Item"]
+    tables = [one["S"] for one in item["route_tables"]["L"]]
+    found = aws.client("ec2").describe_route_tables(RouteTableIds=tables)["RouteTables"]
+    assert len(found) == 2
+    status, back = run()
+    assert status == 0
+    assert (sorted(names(back["deleted"])), sorted(names(back["updated"]))) == (rules, told)
+    assert not back["created"] + back["replaced"]
+    assert gateways() == before
+
+
+def gateways() -> set[str]:
+    """Instance ids."""
+    answer = aws.client("autoscaling").describe_auto_scaling_instances()
+    return {one["InstanceId"] for one in answer["AutoScalingInstances"]}
 
 
 @pytest.mark.usefixtures("lab")
