@@ -10,6 +10,7 @@ from pathlib import Path
 INSTANCE, STATE_FILE = sys.argv[1], Path(sys.argv[2])
 ADDRESS = sys.argv[3] if len(sys.argv) > 3 else "10.20.0.10"
 TOKEN = "token"
+MAC = "02:00:00:00:00:01"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -20,7 +21,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, TOKEN)
 
     def do_GET(self) -> None:
-        """The two documents the agent reads."""
+        """What the agent reads."""
         if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
             self._answer(401, "")
         elif self.path == "/latest/dynamic/instance-identity/document":
@@ -34,6 +35,10 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps(document))
         elif self.path == "/latest/meta-data/autoscaling/target-lifecycle-state":
             self._answer(200, STATE_FILE.read_text() if STATE_FILE.exists() else "InService")
+        elif self.path == "/latest/meta-data/mac":
+            self._answer(200, MAC)
+        elif self.path == f"/latest/meta-data/network/interfaces/macs/{MAC}/interface-id":
+            self._answer(200, f"eni-{INSTANCE.removeprefix('i-')}")
         else:
             self._answer(404, "")
 

@@ -158,7 +158,7 @@ class Sim:
 
     def publish(self) -> None:
         world = self.world
-        address = f"10.20.0.{10 + sorted(world.members).index(self.name)}"
+        address = f"10.20.0.{10 + sorted(world.check).index(self.name)}"
         state = State(
             identity=Identity(self.name, "1", "eu-west-1", "eu-west-1a", address),
             known=KnownPeers("e", 5),

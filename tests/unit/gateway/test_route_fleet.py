@@ -139,6 +139,15 @@ def test_one_that_the_group_has_lost_is_not_waited_for_at_the_load_balancer(
     assert made.made("health") == 0
 
 
+def test_a_gateway_outside_of_its_group_takes_nobody_for_gone(world: Callable[..., World]) -> None:
+    made = world(ONE, TWO)
+    began = made.now
+    made.members.clear()
+    made.sever(ONE, TWO)
+    made.run(60)
+    assert made.writes(began) == []
+
+
 def test_when_gossip_is_cut_and_all_live_nobody_takes_anything(
     world: Callable[..., World],
 ) -> None:
