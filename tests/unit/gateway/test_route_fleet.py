@@ -174,6 +174,24 @@ def test_a_gateway_that_is_ill_but_heard_is_not_robbed(world: Callable[..., Worl
     assert made.writes(began) == []
 
 
+def test_what_the_load_balancer_said_a_while_ago_does_not_count(
+    world: Callable[..., World],
+) -> None:
+    made = world(ONE, TWO)
+    made.refused["take"] = {TWO}
+    made.sever(ONE, TWO)
+    made.ill[ONE] = made.now, ("unhealthy", "unhealthy")
+    made.run(10)
+    made.refused["health"] = {TWO}
+    made.run(2)
+    del made.refused["take"]
+    made.run(30)
+    assert held(made, ONE) == 1
+    made.refused.clear()
+    made.run(7)
+    assert held(made, ONE) == 0
+
+
 def test_one_ill_slot_of_one_that_was_not_well_is_no_death(world: Callable[..., World]) -> None:
     made = world(ONE, TWO)
     made.gateways[ONE].word = UNWELL
