@@ -83,6 +83,18 @@ def test_without_it_no_route_is_taken(world: Callable[..., World]) -> None:
     assert made.gateways[ONE].trouble == ""
 
 
+@pytest.mark.parametrize("word", ["", UNWELL])
+def test_one_that_does_not_serve_yet_takes_none(world: Callable[..., World], word: str) -> None:
+    made = world(seconds=0)
+    made.launch(ONE, word=word)
+    made.run(30)
+    assert made.holds == {}
+    assert made.gateways[ONE].view.forwards, "it is ready for them"
+    made.gateways[ONE].word = SERVING
+    made.run(2)
+    assert made.agreed()
+
+
 def test_at_rest_nobody_writes_and_little_is_read(world: Callable[..., World]) -> None:
     made = world(ONE, TWO, THREE)
     began = made.now
