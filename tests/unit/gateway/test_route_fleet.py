@@ -324,8 +324,9 @@ def test_a_late_write_of_one_that_has_lost_the_route_is_put_right(
     assert made.writes(began) == []
 
 
+@pytest.mark.parametrize("refused", ["", "read"])
 def test_one_that_was_robbed_since_it_read_the_item_writes_no_route(
-    world: Callable[..., World],
+    world: Callable[..., World], refused: str
 ) -> None:
     """Its reading of the item is old when the route is looked at: it is read again first."""
     made = world(ONE, TWO, tables=("rtb-1",))
@@ -335,6 +336,7 @@ def test_one_that_was_robbed_since_it_read_the_item_writes_no_route(
         before = made.holds["rtb-1"]
         made.holds["rtb-1"] = RouteHold("rtb-1", TWO, "eni-i-2", before.version + 1)
         made.routes["rtb-1"] = Route("eni-i-2")
+        made.refused[refused] = {ONE}
 
     replaced = made.made("replace", by=ONE)
     made.before[ONE, "look"] = robbed
