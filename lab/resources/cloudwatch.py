@@ -73,23 +73,22 @@ def _query(query: Properties) -> dict[str, Any]:
     return data
 
 
-def _put_alarm(context: Context, inputs: Properties) -> None:
+def _put_alarm(context: Context, inputs: Properties, **more: Any) -> None:
     arguments = _whole(given(inputs, **_PLAIN))
     if "metricQueries" in inputs:
         arguments["Metrics"] = [_query(query) for query in inputs["metricQueries"]]
     else:
         arguments["Dimensions"] = _dimensions(inputs.get("dimensions"))
-    tags = tag_list(inputs.get("tagsAll"))
-    _cloudwatch(context).put_metric_alarm(AlarmName=inputs["name"], Tags=tags, **arguments)
+    _cloudwatch(context).put_metric_alarm(AlarmName=inputs["name"], **arguments, **more)
 
 
 def _create_alarm(context: Context, inputs: Properties) -> Made:
-    _put_alarm(context, inputs)
+    _put_alarm(context, inputs, Tags=tag_list(inputs.get("tagsAll")))
     return inputs["name"], {"arn": _arn(context, inputs["name"])}
 
 
 def _update_alarm(context: Context, id_: str, old: Properties, new: Properties) -> Properties:
-    _put_alarm(context, new)
+    _put_alarm(context, new)  # which takes no tags of an alarm that is there
     put, dropped = tags_changed(old, new)
     if put:
         _cloudwatch(context).tag_resource(ResourceARN=_arn(context, id_), Tags=tag_list(put))
