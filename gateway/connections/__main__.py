@@ -74,7 +74,7 @@ def record(
     recorder.finish()
 
 
-def serve(settings: Environment, paths: Paths, ended: threading.Event) -> None:
+def serve(settings: Environment, paths: Paths, metadata: Metadata, ended: threading.Event) -> None:
     """Record and ship until `ended` is set.
 
     Raises `Refusal` where there is no log group, `OSError` when the kernel does not let us.
@@ -96,7 +96,7 @@ def serve(settings: Environment, paths: Paths, ended: threading.Event) -> None:
         spool,
         lambda: boto3.client("logs", region_name=settings.region, config=CONFIG),
         group=settings.connection_log,
-        stream=lambda: Metadata().identity().instance_id,
+        stream=lambda: metadata.identity().instance_id,
         left_out=recorder.left_out.add,
     )
     teller = Teller(paths.connection_counts, recorder, shipper, spool)
@@ -146,7 +146,7 @@ def main() -> int:
     paths, ended = Paths(), end_on_signals()
     try:
         settings = environment.read(paths.environment)
-        serve(settings, paths, ended)
+        serve(settings, paths, Metadata(), ended)
     except Refusal as err:
         sys.stderr.write(f"gatepair-connections: {err}\n")
         return 2

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from lab_driver import LabDriver
 
+pytestmark = pytest.mark.timeout(300)
+
 PEOPLE = tuple(f"audited-{number}" for number in range(10))
 EACH, PAUSE = 100, 0.12
 """Connections of each peer, and the seconds between them: 1,000 in some 15 s."""
@@ -89,6 +91,9 @@ def trail(lab: LabDriver, name: str | None = None) -> dict[str, Any]:
 
 def recorded(lab: LabDriver) -> list[dict[str, Any]]:
     """Every event in the log, with nothing merged: a record that came twice is there twice."""
+    for gateway in lab.gateways():
+        # a listing throws out what has expired; by itself the kernel looks up to a minute later
+        lab.on(gateway, "conntrack", "-L", check=False)
     pages = lab.cloud.client("logs").get_paginator("filter_log_events")
     raw = [
         one
