@@ -1,6 +1,6 @@
 """A kernel of one's own with ten clients, the connection log's process, and moto as AWS.
 
-    unshare --net python recording_process.py DIRECTORY
+    unshare --net --pid --fork --kill-child python recording_process.py DIRECTORY
 
 Opens 1,000 TCP connections while AWS is away, starts the process again in the middle, brings AWS
 up, and prints what was opened and what AWS has then. DIRECTORY holds environment.json and is the
@@ -159,10 +159,4 @@ if __name__ == "__main__":
     if sys.argv[2:] == ["record"]:
         record(Path(sys.argv[1]))
     else:
-        os.setpgid(0, 0)
-        try:
-            main(Path(sys.argv[1]))
-        finally:
-            sys.stdout.flush()
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            os.killpg(0, signal.SIGTERM)
+        main(Path(sys.argv[1]))

@@ -41,7 +41,7 @@ ENVIRONMENT = {
 
 
 def alone(script: str, *words: str, timeout: float = 180) -> str:
-    """What a script prints that has a kernel's network to itself."""
+    """What a script prints that has a kernel's network to itself; with it all it started ends."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
@@ -49,7 +49,16 @@ def alone(script: str, *words: str, timeout: float = 180) -> str:
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:5097",
     }
-    command = ["unshare", "--net", sys.executable, script, *words]
+    command = [
+        "unshare",
+        "--net",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        sys.executable,
+        script,
+        *words,
+    ]
     return run(command, env=environment, timeout=timeout).stdout
 
 

@@ -48,12 +48,14 @@ sys.exit(1 if failed else 0)
 """Prints the local port of each connection that was answered."""
 
 FLOOD = """
-import socket, sys
+import socket, sys, time
 plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for port in range(10_000, 10_000 + int(sys.argv[2])):
     plug.sendto(b"x", (sys.argv[1], port))
-print(plug.getsockname()[1])
+    if port % 100 == 0:
+        time.sleep(0.02)
 """
+"""Each datagram is a connection; not faster than WireGuard in user space takes them."""
 
 HOLD = """
 import socket, sys
@@ -139,6 +141,7 @@ def test_a_record_says_to_what_how_much_and_how_long(
     assert [change["action"] for change in said["audit"]] == ["add"]
     mine = [one for one in said["connections"] if one["port"] == 80]
     assert len(mine) == EACH
+    assert {one["gateway"] for one in mine} <= set(lab.gateways())
     for one in mine:
         assert (one["peer"], one["client"], one["destination"]) == (name, people[name], HOST)
         # SYN, ACK, the question: 60 + 52 + 70 bytes and more; the answer has a head and a line
@@ -147,7 +150,6 @@ def test_a_record_says_to_what_how_much_and_how_long(
         assert one["sent_packets"] >= 4
         assert 0 <= one["seconds"] < 20
         assert one["closed"] is True
-        assert one["gateway"] in lab.gateways()
     lines = lab.peers("audit", name, "--since", "1h").stdout
     assert lines.count(f"to {HOST}:80 tcp; sent ") == EACH
 
@@ -169,7 +171,7 @@ def test_a_connection_that_a_revocation_cuts_is_recorded_under_its_peers_name(
         def cut() -> list[dict[str, Any]]:
             return [one for one in trail(lab, name)["connections"] if one["port"] == 7]
 
-        (one,) = eventually("the cut connection is recorded", cut, within=30, every=1)
+        (one,) = eventually("the cut connection is recorded", cut, within=60, every=1)
         assert one["source_port"] == int(held.result().stdout)
     assert (one["event"], one["peer"], one["closed"]) == ("end", name, False)
     assert [change["action"] for change in trail(lab, name)["audit"]] == ["add", "revoke"]
@@ -189,7 +191,7 @@ def test_a_flood_is_bounded_and_counted_and_hides_nobody_else(
     gateway = lab.serving(name)
     before = counted(lab, gateway)
     lab.on(name, "python3", "-c", FLOOD, HOST, "12000", timeout=120)
-    (ports,) = lab.on(other, "python3", "-c", KNOCK, HOST, "80", "1", "0").stdout.split()
+    (port,) = lab.on(other, "python3", "-c", KNOCK, HOST, "80", "1", "0").stdout.split()
     gone = lab.on(gateway, "conntrack", "-D", "-s", people[name], timeout=120, check=False)
     flood = int(gone.stderr.split(":")[1].split()[0])
     assert flood > 6000, "more than one client's burst, or this would prove nothing"
@@ -200,8 +202,8 @@ def test_a_flood_is_bounded_and_counted_and_hides_nobody_else(
         left = sum(value for key, value in grown.items() if key.startswith("left_out"))
         return grown if grown["recorded_total"] + left >= flood else None
 
-    grown = eventually("all are recorded or counted", settled, within=40, every=1)
-    assert 4000 < grown["recorded_total"] < 8000
+    grown = eventually("all are recorded or counted", settled, within=60, every=1)
+    assert 1000 < grown["recorded_total"] < 9000
     assert grown['left_out_total{why="queue"}'] == 0
 
     def told() -> Any:
@@ -211,10 +213,12 @@ def test_a_flood_is_bounded_and_counted_and_hides_nobody_else(
 
     eventually("the log says how many it leaves out", told, within=60, every=2)
 
-    def hidden() -> bool:
-        return not [
-            one for one in trail(lab, other)["connections"] if one["source_port"] == int(ports)
+    def there() -> list[dict[str, Any]]:
+        return [
+            one
+            for one in recorded(lab)
+            if one.get("peer") == other and one.get("source_port") == int(port)
         ]
 
-    eventually("another's connection is there", lambda: not hidden(), within=60, every=2)
+    eventually("another's connection is there", there, within=90, every=2)
     assert lab.healthy(), "gateways serve all the while"
