@@ -77,6 +77,8 @@ def test_at_rest_gateways_are_heard_far_more_often_than_their_silence_counts(
 ) -> None:
     bed, second, _ = pair
     await_true("both", lambda: bed.healthy() and second.healthy())
+    # the members are read every 10 s: until then a new one is not spoken to
+    await_true("they speak", lambda: heard(bed) > 10, timeout=40)
     gaps, last, began = list[float](), time.monotonic(), time.monotonic()
     first = before = heard(bed)
     while time.monotonic() - began < SECONDS:

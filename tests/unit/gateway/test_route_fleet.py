@@ -489,6 +489,8 @@ def test_without_another_that_serves_a_leaver_keeps_its_routes(
     made.gateways[ONE].word = DRAINING
     made.run(60)
     assert set(made.led().values()) == {ONE}
+    assert held(made, ONE) == 2
+    assert made.made("give_up", by=ONE) == 0
 
 
 def test_a_gateway_that_is_not_well_leaves_its_routes_to_one_that_is(
