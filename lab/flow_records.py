@@ -2,8 +2,10 @@
 
 Each interface records what it sent and received: one record for each direction of a flow, and one
 for what a security group refused. As on AWS, what an instance asks of the metadata, name and time
-services is not recorded (VPC user guide, "Flow log limitations"). Counted in the kernel by
-`lab.tracking`; nothing of it is kept beyond the lab.
+services is not recorded. Addresses are the packets' own, AWS's `pkt-srcaddr` and `pkt-dstaddr`:
+its `srcaddr` and `dstaddr` show an interface's own address in place of one that it forwards for
+(VPC user guide, "Flow log limitations"). Counted in the kernel by `lab.tracking`; nothing of it is
+kept beyond the lab.
 """
 
 from __future__ import annotations

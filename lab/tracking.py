@@ -1,6 +1,6 @@
 """Connection tracking of each network interface by itself, and its flow records, as nftables text.
 
-AWS: "Security groups are stateful": an answer passes whatever the rules say, at the interface that
+AWS: security groups are stateful: an answer passes whatever the rules say, at the interface that
 saw the question, and at no other (EC2 user guide, "Security group connection tracking"). Linux'
 conntrack knows one state for the whole router. With asymmetric paths that is more than is true: an
 answer that arrives at another interface than the one that asked is nobody's answer there.
@@ -30,9 +30,8 @@ WINDOW = 3600
 PROTOCOLS = ("tcp", "udp", "other")
 ACCEPTED, REFUSED = "accepted", "refused"
 
-# "TCP established timeout ... Default: 350 seconds for Nitrov6 instance types", "UDP stream timeout
-# ... Default: 180 seconds" (EC2 user guide, "Idle connection tracking timeout"). Older types keep
-# TCP for five days; the lab takes the shorter one.
+# Defaults: TCP 350 s on Nitro v6 instances and five days on others, of which the lab takes the
+# shorter one; UDP streams 180 s (EC2 API reference, ConnectionTrackingConfiguration).
 _IDLE = {"tcp": 350, "udp": 180, "other": 180}
 _PORTED = "type ifname . ipv4_addr . inet_service . ipv4_addr . inet_service"
 _PORTLESS = "typeof iifname . meta l4proto . ip saddr . ip daddr"
