@@ -185,6 +185,8 @@ class LiveClients:
                 return
         try:
             run(self._within(["wireguard-go", interface]), env=process.mark("bench-live"))
+            # Answered once it has found its interface, which it would not in another namespace
+            run(self._within(["wg", "show", interface]))
         except Failed as err:
             raise Refusal(
                 "this machine",
