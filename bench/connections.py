@@ -6,7 +6,8 @@ Every client has two connections to the private host: one like ssh (lines: both 
 its defaults. Every line and every byte is compared with what has to come. Three things happen:
 
 * failover: the gateway that all clients are on dies. It is cut off from everything in one step and
-  comes back later with what it had, or (the last rounds) is really killed and replaced.
+  comes back later with what it had, or (the last rounds) is really killed and replaced. The client
+  helper runs beside each tunnel, except in the rounds of plain_failover.
 * rotation: the server's key is rotated by two deployments of the stack file; client/
   gatepair_helper.py moves the clients in between.
 * replace: both gateways are replaced, one after the other, as another launch template has it.
@@ -17,10 +18,11 @@ broken one until it ended, or until nobody looked any more. A round lasts until 
 Broken connections are made anew before the next. minus_detection is the stall without the time
 that the load balancer took to send the client's flow to the survivor.
 
-Nothing but the two connections is in a client's tunnel. TCP tries again after 0.2, 0.6, 1.4 ...
-12.6, 25.4 s, so a stall may outlast the fault by as much again. With --pings a client also pings
-every 0.1 s: that shows for how long the path itself was gone (path_silence), and makes a client one
-that has other things to send, whose session is taken over by the first of them.
+Nothing but the two connections, and what the helper asks, is in a client's tunnel. TCP tries again
+after 0.2, 0.6, 1.4 ... 12.6, 25.4 s, so a stall may outlast the fault by as much again. Without a
+helper, which asks every second or so once the tunnel is silent, it is such a try that the survivor
+takes the session over by; it is lost by that, and the next one is the next in the row. With --pings
+a client also pings every 0.1 s, which shows for how long the path itself was gone (path_silence).
 
 The mode is a setting of the stack (`gatepair:egress`); that the private host sees clients as the
 mode has it is checked before anything is measured.
@@ -48,7 +50,17 @@ from bench.pair import Pair
 from bench.report import ENOUGH_FOR_P99, Report, percentile
 from bench.rotation import next_generation
 from bench.stack_file import StackFile
-from bench.upheavals import FAILOVER, REPLACE, ROTATION, ROUTED, SNAT, Basis, Deployed, Scene
+from bench.upheavals import (
+    FAILOVER,
+    PLAIN,
+    REPLACE,
+    ROTATION,
+    ROUTED,
+    SNAT,
+    Basis,
+    Deployed,
+    Scene,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,8 +70,8 @@ if TYPE_CHECKING:
     Sample = dict[str, Any]
 
 MODES = (SNAT, ROUTED)
-EVENTS = (FAILOVER, ROTATION, REPLACE)
-ROUNDS, KILLS, ROTATIONS, REPLACEMENTS = 3, 1, 3, 1
+EVENTS = (FAILOVER, PLAIN, ROTATION, REPLACE)
+ROUNDS, KILLS, PLAINS, ROTATIONS, REPLACEMENTS = 3, 1, 1, 3, 1
 """Three rounds of forty connections are the hundred samples that a p99 needs."""
 INTERVAL = 10
 """Seconds between a helper's questions; 60 as installed, which makes a rotation longer, no more."""
@@ -83,11 +95,11 @@ def figures_of(samples: Sequence[Mapping[str, Any]]) -> dict[str, float]:
             chosen = [one for one in ours if one["event"] == event]
             if chosen:
                 figures |= _of_event(f"{mode}_tcp_{{}}_{event}", chosen)
-        died = [one for one in ours if "detection" in one]
-        figures |= _spread(f"{mode}_detection", [one["detection"] for one in died])
-        figures |= _spread(
-            f"{mode}_tcp_stall_minus_detection", [one["stall"] - one["detection"] for one in died]
-        )
+        for event, word in ((FAILOVER, ""), (PLAIN, "plain_")):
+            died = [one for one in ours if one["event"] == event and "detection" in one]
+            late = [one["stall"] - one["detection"] for one in died]
+            figures |= _spread(f"{mode}_{word}detection", [one["detection"] for one in died])
+            figures |= _spread(f"{mode}_{word}tcp_stall_minus_detection", late)
     return figures
 
 
@@ -126,8 +138,10 @@ def in_mode(basis: Basis, mode: str, conditions: dict[str, Any]) -> list[Sample]
         began = time.monotonic()
         scene = Scene(basis, mode, exits)
         # Failovers first: a client that has moved to another key has flows to two ports
-        samples = rounds(scene, options.rounds - kills, partial(scene.fail, kill=False))
-        samples += rounds(scene, kills, partial(scene.fail, kill=True))
+        cut, plain = options.rounds - kills, options.plain
+        samples = rounds(scene, plain, partial(scene.fail, kill=False, helped=False))
+        samples += rounds(scene, cut, partial(scene.fail, kill=False, helped=True))
+        samples += rounds(scene, kills, partial(scene.fail, kill=True, helped=True))
         # Half a rotation cannot be done again, so there is none that is void
         for _ in range(options.rotations):
             samples += scene.rotate()
@@ -163,6 +177,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
             "stall_of_broken": "until it ended, or until nobody looked any more",
             "failovers": options.rounds,
             "of_them_killed": options.kills,
+            "plain_failovers": options.plain,
             "failover": "all clients on the gateway that dies; the health check's own detection",
             "health_check": "interval 5, timeout 2, thresholds 2/2",
             "detection_ends": "when the load balancer lets go of the client's flow",
@@ -208,6 +223,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--pings", action="store_true", help="beside the connections")
     for name, number, text in (
         ("rounds", ROUNDS, "failovers in each mode"),
+        ("plain", PLAINS, "failovers of clients without the helper"),
         ("kills", KILLS, "of them by a real kill, --rounds at most"),
         ("rotations", ROTATIONS, "key rotations in each mode"),
         ("replacements", REPLACEMENTS, "times that both gateways are replaced in each mode"),

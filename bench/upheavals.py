@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Sample = dict[str, Any]
 
 SNAT, ROUTED = "snat", "routed"
-FAILOVER, ROTATION, REPLACE = "failover", "rotation", "replace"
+FAILOVER, PLAIN, ROTATION, REPLACE = "failover", "plain_failover", "rotation", "replace"
 
 OTHER_TYPE = "t4g.medium"
 FOLLOWED = 60.0
@@ -146,29 +146,33 @@ class Scene:
 
     # -------------------------------------------------------------- what is done to gateways
 
-    def fail(self, *, kill: bool) -> list[Sample]:
-        """The gateway that everybody is on dies: its power is cut, or it is cut off and back."""
+    def fail(self, *, kill: bool, helped: bool) -> list[Sample]:
+        """The gateway that everybody is on dies: its power is cut, or it is cut off and back.
+
+        `helped`: the client helper runs beside each tunnel.
+        """
         victim = self._gather()
         self._steady()
-        self.streams.renew()
-        address = self.pair.addresses[victim]
-        try:
-            at = death.kill(victim) if kill else death.cut(victim)
-            detected = self._await_detected(address, at)
-            self.streams.settle(SETTLED_WITHIN)
-        finally:
-            death.heal()
+        with self._helpers() if helped else contextlib.nullcontext():
+            self.streams.renew()
+            address = self.pair.addresses[victim]
+            try:
+                at = death.kill(victim) if kill else death.cut(victim)
+                detected = self._await_detected(address, at)
+                self.streams.settle(SETTLED_WITHIN)
+            finally:
+                death.heal()
         if kill:
             self._await_healthy()
         self._steady()
         facts = {name: {"detection": seconds} for name, seconds in detected.items()}
-        return self._judged(FAILOVER, at, facts, how="killed" if kill else "cut")
+        event = FAILOVER if helped else PLAIN
+        return self._judged(event, at, facts, how="killed" if kill else "cut")
 
     def rotate(self) -> list[Sample]:
         """The server's key is rotated, and the helpers move their clients."""
         old, new = next_generation(self.stack.registry.head())
-        clients = list(self.clients.values())
-        with Helpers(clients, self.options.interval, self.ground.directory) as helpers:
+        with self._helpers() as helpers:
             self.streams.renew()
             began = time.monotonic()
             self.deployed.put(keyGenerations=[old, new])
@@ -194,6 +198,10 @@ class Scene:
         return self._judged(REPLACE, began, {})
 
     # -------------------------------------------------------------- around it
+
+    def _helpers(self) -> Helpers:
+        clients = list(self.clients.values())
+        return Helpers(clients, self.options.interval, self.ground.directory)
 
     def _await_healthy(self) -> None:
         """Return once every gateway serves, whoever that is now."""

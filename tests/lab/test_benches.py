@@ -150,7 +150,7 @@ def test_rotation_measures_helpers_plain_clients_and_stragglers(lab: LabDriver) 
 @pytest.mark.timeout(400)
 def test_connections_measures_what_translation_breaks(lab: LabDriver) -> None:
     generations = lab.status()["key_generations"]
-    few = ("--clients", "2", "--rounds", "1", "--kills", "0", "--rotations", "1")
+    few = ("--clients", "2", "--rounds", "1", "--kills", "0", "--plain", "0", "--rotations", "1")
     with as_it_was(lab):
         report = measured("connections", "--modes", "snat", *few, "--replacements", "0")
     figures, samples = report["figures"], report["samples"]

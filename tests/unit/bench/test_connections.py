@@ -59,6 +59,19 @@ def test_detection_is_taken_off_each_streams_own_stall() -> None:
     assert (found["routed_detection_p50"], found["routed_detection_max"]) == (8.0, 12.0)
 
 
+def test_clients_without_the_helper_are_told_apart() -> None:
+    found = connections.figures_of(
+        [
+            sample("routed", "failover", 13.0, detection=8.0),
+            sample("routed", "plain_failover", 27.0, detection=9.0),
+        ]
+    )
+    assert found["routed_tcp_stall_failover_max"] == 13.0
+    assert found["routed_tcp_stall_plain_failover_max"] == 27.0
+    assert found["routed_plain_tcp_stall_minus_detection_max"] == 18.0
+    assert (found["routed_detection_max"], found["routed_plain_detection_max"]) == (8.0, 9.0)
+
+
 def test_where_clients_pinged_it_is_said_how_long_the_path_was_gone() -> None:
     pinged = [sample("routed", "failover", 13.0, path_silence=8.5)]
     assert connections.figures_of(pinged)["routed_path_silence_failover_max"] == 8.5
