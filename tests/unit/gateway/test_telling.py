@@ -23,7 +23,7 @@ from gateway.takeover.hub import SessionsView
 from gateway.wireguard import Device, DevicePeer
 from registry.items import ROUTED
 
-NOTHING = KernelCounts(Path("/nonexistent"), Path("/nonexistent"))
+NOTHING = KernelCounts(Path("/nonexistent"), Path("/nonexistent"), list_counters=str)
 
 STATUS = Status(
     state=State(
