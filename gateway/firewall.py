@@ -155,7 +155,7 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
                 f"udp sport {ports} drop",
             ],
         ),
-        **(_routed(filter_, filter_.routed, reach, known) if filter_.routed else NOT_ROUTED),
+        **(_routed(filter_, filter_.routed, wg, reach, known) if filter_.routed else NOT_ROUTED),
         **(NOT_TRANSLATED if filter_.routed else _translated(filter_, wg, reach)),
     }
 
@@ -216,7 +216,7 @@ def _through(filter_: Filter, wg: str, reach: str) -> list[str]:
 
 
 def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
-    inward = _elements(f'"{name}"' for name in (*INTERFACES, DEVICE)) if filter_.routed else wg
+    inward = _inward(filter_, wg)
     rules = [f"ip daddr {_elements(NEVER)} drop"]
     if known:
         rules.append(f"ip daddr {known} drop")
@@ -238,6 +238,11 @@ def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
     return rules
 
 
+def _inward(filter_: Filter, wg: str) -> str:
+    """All interfaces behind which clients are."""
+    return _elements(f'"{name}"' for name in (*INTERFACES, DEVICE)) if filter_.routed else wg
+
+
 def _may_reach(reach: str) -> tuple[str, ...]:
     """Conditions: this client may go there. The first is to be asked before `reach` is."""
     return (
@@ -256,12 +261,12 @@ STRAYS = (
 one. Whoever has come back finds his own as they were. (Connection tracking takes no connection up
 at its end, and calls that invalid.)"""
 
-NOT_ROUTED = dict.fromkeys(("first", "last", "to_client", "answers"), ("", []))
+NOT_ROUTED = dict.fromkeys(("first", "last", "to_client", "answers", "let_through"), ("", []))
 NOT_TRANSLATED = dict.fromkeys(("stray", "translate"), ("", []))
 
 
 def _routed(
-    filter_: Filter, mode: Routed, reach: str, known: str
+    filter_: Filter, mode: Routed, wg: str, reach: str, known: str
 ) -> dict[str, tuple[str, list[str]]]:
     pool, between = filter_.client_pool, filter_.peer_to_peer
     judged = routed.to_client(pool, reach, mode, peer_to_peer=between) if filter_.reach else []
@@ -277,6 +282,11 @@ def _routed(
         ),
         "to_client": ("", [*judged, "drop"]),
         "answers": ("", [*answers, "drop"]),
+        # only what has been judged, wherever that was, has a word in it
+        "let_through": (
+            "type filter hook postrouting priority filter; policy accept;",
+            takeover.report_stalled(wg, _inward(filter_, wg)),
+        ),
     }
 
 

@@ -81,7 +81,14 @@ class Relinquish:
     """Not if a handshake was completed at that time or later."""
 
 
-Deed: TypeAlias = Tell | Watch | TakeOver | Relinquish
+@dataclass(frozen=True)
+class Arrived:
+    """The peer's session is here now, and was elsewhere or lost."""
+
+    place: Place
+
+
+Deed: TypeAlias = Tell | Watch | TakeOver | Relinquish | Arrived
 
 STARTED, UNKNOWN, BARRED, OURS, STALE, LIMITED, OFF = (
     *("started", "unknown", "barred", "ours", "stale", "limited", "off"),
@@ -274,11 +281,13 @@ class Desk:
             claim, before = Claim(place, self.me, order), standing.claim
             if before is not None and before.holder != self.me and not claim.outranks(before):
                 continue
-            self.counts[TAKEOVERS] += standing.attempt is not None
+            taken = standing.attempt is not None
+            came = taken or self.owner(place.peer) not in ("", self.me)
+            self.counts[TAKEOVERS] += taken
             self._claimed(standing, claim, now)
             standing.attempt = None
             self._settle(place)
-            deeds.append(Tell(claim))
+            deeds += [Tell(claim), Arrived(place)] if came else [Tell(claim)]
         return deeds
 
     def _beyond(self, place: Place) -> int:

@@ -18,7 +18,7 @@ from gateway.takeover.sessions import LIFETIME
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-HANDSHAKES, MOVED = 0x6700, 0x6701
+HANDSHAKES, MOVED, STALLED = 0x6700, 0x6701, 0x6702
 """nflog groups: any numbers that nobody else on the machine uses."""
 
 HANDED, WATCHED, SOURCES, RECENT = "handed_out", "watched", "reported_from", "reported"
@@ -37,11 +37,27 @@ _WHOLE_HANDSHAKE = 256
 """Bytes: an initiation of 148 behind the longest IPv4 header and UDP's."""
 _HEADERS = 96
 
+RESUMED, KICKED = "resumed", "kicked"
+"""Sets: tunnel addresses of clients whose sessions have just come here; connections of theirs of
+which a segment was shown just now."""
+
+RESUMED_LIFETIME = 30
+"""Seconds: an end that tried just before the session was here tries again within the double of what
+it had waited, 25 s after the death of a gateway that is noticed within ten."""
+
+_CONNECTION = "ip saddr . ip daddr . tcp sport . tcp dport"
+_KICKS_AT_MOST = "500/second burst 500 packets"
+"""Of each direction. One is less than 0.1 ms of work."""
+_LONGEST_HEADERS = 60 + 20
+"""Bytes: of IPv4 with every option, and TCP's without."""
+
 SETS = {
     HANDED: (f"typeof {_HANDED_KEY}; size {_MOST}; flags dynamic,timeout; timeout {_LIFETIME};"),
     WATCHED: f"typeof {_INCOMING_KEY}; size {_MOST}; flags timeout;",
     SOURCES: f"typeof {_SOURCE_KEY}; size {_MOST_SOURCES}; flags dynamic,timeout; timeout 2s;",
     RECENT: f"typeof {_INCOMING_KEY}; size {_MOST}; flags dynamic,timeout; timeout 2s;",
+    RESUMED: f"type ipv4_addr; size {_MOST}; flags timeout; timeout {RESUMED_LIFETIME}s;",
+    KICKED: f"typeof {_CONNECTION}; size {_MOST_SOURCES}; flags dynamic,timeout; timeout 2s;",
 }
 """Their declarations. They are there whether or not takeover is on."""
 
@@ -77,6 +93,24 @@ def report_moved(ports: str) -> str:
     )
 
 
+def report_stalled(wg: str, inward: str) -> list[str]:
+    """Rules for what has been let through: show segments of clients whose sessions have just come.
+
+    One a second of each direction of a connection, if it acknowledges something. `inward`: the
+    operand with all interfaces behind which clients are; another client is told of its own only.
+    """
+    shown = (
+        "tcp flags & (syn | rst | ack) == ack "
+        f"add @{KICKED} {{ {_CONNECTION} limit rate 1/second burst 1 packets }} "
+        f"limit rate {_KICKS_AT_MOST} "
+        f"log group {STALLED} snaplen {_LONGEST_HEADERS} queue-threshold 1"
+    )
+    return [
+        f"oifname {wg} ip daddr @{RESUMED} {shown}",
+        f"iifname {wg} oifname != {inward} ip saddr @{RESUMED} {shown}",
+    ]
+
+
 def _kind(number: int) -> str:
     return f"{number << 24:#010x}"
 
@@ -89,6 +123,13 @@ def watch(table: str, elements: Iterable[tuple[int, int, int]]) -> Iterator[str]
     for start in range(0, len(texts), BATCH):
         some = ", ".join(texts[start : start + BATCH])
         yield f"add element {table} {WATCHED} {{ {some} }}\n"
+
+
+def resume(table: str, clients: Iterable[IPv4Address]) -> Iterator[str]:
+    """Commands that show segments of these clients for a while."""
+    texts = sorted(map(str, clients))
+    for start in range(0, len(texts), BATCH):
+        yield f"add element {table} {RESUMED} {{ {', '.join(texts[start : start + BATCH])} }}\n"
 
 
 def list_handed(table: str) -> tuple[str, ...]:

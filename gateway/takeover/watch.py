@@ -1,7 +1,7 @@
 """The takeover thread: what the kernel and the others report, into the table; what follows, out.
 
-It changes nothing on the machine but the set of watched sessions. What WireGuard has to do it asks
-of the main thread.
+It changes nothing on the machine but the sets of watched sessions and of clients that have just
+come. What WireGuard has to do it asks of the main thread.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from gateway.generations import SLOTS, interface_of
 from gateway.gossip import Kind
 from gateway.messages import OwnersMove, SessionsMove
 from gateway.takeover import packets, rules, words
-from gateway.takeover.desk import Desk, Relinquish, TakeOver, Tell, Watch
+from gateway.takeover.desk import Arrived, Desk, Relinquish, TakeOver, Tell, Watch
 from gateway.takeover.hub import FilterLoaded, Forgotten, InterfaceMade, Told
 from gateway.takeover.journal import PART, Follower, Journal
 from gateway.takeover.moves import LetGo, Move, PointAt
 from gateway.takeover.nflog import Nflog
 from gateway.takeover.recipients import Recipients
+from gateway.takeover.resume import Resumption
 from gateway.takeover.sessions import LIFETIME, Place, Session
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class TakeoverWatch:
         memory: FilterMemory,
         post: Callable[[Message], None],
         listen: Callable[[tuple[int, ...]], Nflog] = Nflog,
+        send: Callable[[bytes], None] | None = None,
         call: Callable[..., str] = _run,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -109,6 +111,7 @@ class TakeoverWatch:
         self._port, self._link, self._board, self._hub = port, link, board, hub
         self._memory, self._post, self._listen, self._call = memory, post, listen, call
         self._wall, self._monotonic = wall, monotonic
+        self._resumption = Resumption(send, monotonic)
         self._recipients = Recipients()
         self._admitted_from: object = None
         self._journal = Journal(secrets.randbits(63) + 1)
@@ -144,7 +147,7 @@ class TakeoverWatch:
         desk = self._desk = self._desk or Desk(status.state.identity.instance_id, self._is_admitted)
         self._admit(status)
         if self._ears is None:
-            self._ears = self._listen((rules.HANDSHAKES, rules.MOVED))
+            self._ears = self._listen((rules.HANDSHAKES, rules.MOVED, rules.STALLED))
             self._restore(desk)
         try:
             select.select([self._ears, self._hub], [], [], self._pause(desk))
@@ -157,6 +160,8 @@ class TakeoverWatch:
         self._admit(status)
         control = status.state.control
         desk.active = control is None or control.takeover
+        routed = control is not None and control.routed
+        self._resumption.pool = control.client_pool if control is not None and routed else None
         for group, packet in heard:
             self._packet(desk, group, packet)
         for item in self._hub.take():
@@ -170,7 +175,7 @@ class TakeoverWatch:
         now, until = self._monotonic(), [TICK]
         if desk.unsettled:
             until.append(self._look_at - now)
-        if self._to_watch:
+        if self._to_watch or self._resumption.unshown:
             until.append(self._write_at - now)
         return max(0.0, min(until))
 
@@ -196,6 +201,9 @@ class TakeoverWatch:
     # -------------------------------------------------------------- what comes in
 
     def _packet(self, desk: Desk, group: int, packet: bytes) -> None:
+        if group == rules.STALLED:
+            self._resumption.segment(packet)
+            return
         try:
             datagram = packets.parse(packet)
             if group == rules.HANDSHAKES:
@@ -372,12 +380,22 @@ class TakeoverWatch:
                         self._recipients.hint(source, place.peer)
                         name = interface_of(place.slot)
                         self._moves.append(PointAt(name, public_key, str(source), again))
+                        self._at(public_key, self._resumption.expect)
+                case Arrived(place):
+                    public_key = self._recipients.public_key(place.peer)
+                    if public_key is not None:
+                        self._at(public_key, self._resumption.arrived)
                 case Relinquish(place, unless_since):
                     public_key = self._recipients.public_key(place.peer)
                     if public_key is not None:
                         since = None if unless_since is None else unless_since // 1000
                         name = interface_of(place.slot)
                         self._moves.append(LetGo(name, public_key, since))
+
+    def _at(self, public_key: str, tell: Callable[[IPv4Address], None]) -> None:
+        address = self._board.status.admitted.addresses.get(public_key)
+        if address is not None:
+            tell(address)
 
     def _tell_owners(self, desk: Desk, status: Status) -> None:
         """Whose session is where, if that has changed: at once, or answers go astray."""
@@ -450,12 +468,13 @@ class TakeoverWatch:
                 self._link.send(Kind.SESSIONS_WANTED, wish, (source,))
 
     def _write(self, now: float) -> None:
-        if not self._to_watch or now < self._write_at:
+        unshown = self._resumption.unshown
+        if not (self._to_watch or unshown) or now < self._write_at:
             return
         elements = [(port, index, left) for (port, index), left in self._to_watch.items()]
         self._write_at = now + WRITE_EVERY
         try:
-            for text in rules.watch(TABLE, elements):
+            for text in (*rules.resume(TABLE, unshown), *rules.watch(TABLE, elements)):
                 with self._memory.beside():
                     self._call(LOAD, text)
         except Failed as err:
@@ -464,6 +483,7 @@ class TakeoverWatch:
             self._write_at = now + BEAT
             return
         self._to_watch.clear()
+        unshown.clear()
         self._say("")
 
     def _show(self, desk: Desk) -> None:

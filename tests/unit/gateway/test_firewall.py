@@ -228,10 +228,11 @@ def test_in_routed_mode_nothing_is_translated_and_in_snat_mode_nothing_goes_roun
     assert "reset" not in routed
     assert "delete chain inet gatepair translate" in routed
     assert "goto stray" not in routed
-    for chain in ("first", "last", "to_client", "answers"):
+    for chain in ("first", "last", "to_client", "answers", "let_through"):
         assert f"delete chain inet gatepair {chain}" in snat
         assert rules(snat, chain) == []
     assert "gpfwd" not in snat
+    assert "log group 26370" not in snat
 
 
 def test_what_has_crossed_once_is_neither_looked_up_nor_passed_on_again() -> None:
@@ -310,6 +311,25 @@ def test_in_routed_mode_the_gateways_own_ports_are_narrow_although_the_group_is_
     assert inward.index("ct state established,related accept") > capsules + 1
     unwatched = replace(ROUTED, routed=Routed(vpc=ROUTED.reach, monitoring=()))
     assert not [rule for rule in rules(render(unwatched), "to_gateway") if "9586" in rule]
+
+
+def test_one_segment_a_second_of_who_has_just_come_is_shown_when_it_has_been_let_through() -> None:
+    text = render(ROUTED)
+    assert (
+        "add chain inet gatepair let_through "
+        "{ type filter hook postrouting priority filter; policy accept; }\n"
+    ) in text
+    shown = (
+        "tcp flags & (syn | rst | ack) == ack add @kicked "
+        "{ ip saddr . ip daddr . tcp sport . tcp dport limit rate 1/second burst 1 packets } "
+        "limit rate 500/second burst 500 packets log group 26370 snaplen 80 queue-threshold 1"
+    )
+    wg, inward = '{ "wg0", "wg1" }', '{ "wg0", "wg1", "gpfwd" }'
+    assert rules(text, "let_through") == [
+        f"oifname {wg} ip daddr @resumed {shown}",
+        f"iifname {wg} oifname != {inward} ip saddr @resumed {shown}",
+    ]
+    assert "add set inet gatepair resumed { type ipv4_addr; size 262144; flags timeout; " in text
 
 
 def test_without_gateways_or_a_reach_the_text_is_whole_in_routed_mode_too() -> None:

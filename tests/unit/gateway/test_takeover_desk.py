@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from gateway.takeover.desk import Desk, Relinquish, TakeOver, Tell, Watch
+from gateway.takeover.desk import Arrived, Desk, Relinquish, TakeOver, Tell, Watch
 from gateway.takeover.packets import Endpoint
 from gateway.takeover.recipients import PeerId
 from gateway.takeover.sessions import LIFETIME, Claim, Place, Session
@@ -192,7 +192,8 @@ def test_a_claim_comes_after_all_that_was_known_whatever_the_clocks_say() -> Non
     desk.heard_claim(claim("i-2", NOW + 45), NOW)
     (told,) = desk.sent(ours(3), NOW)
     assert told == Tell(replace(ours(3), order=NOW + 46))
-    assert desk.confirmed({PLACE: NOW // 1000}, NOW) == [Tell(claim("i-1", NOW + 46))]
+    deeds = desk.confirmed({PLACE: NOW // 1000}, NOW)
+    assert deeds == [Tell(claim("i-1", NOW + 46)), Arrived(PLACE)]
 
 
 def test_what_is_heard_after_our_handshake_comes_after_our_claim() -> None:
@@ -209,13 +210,28 @@ def test_the_other_one_does_not_give_up_for_a_claim_of_a_handshake_before() -> N
     desk.heard_session(session(3, "i-1"), NOW + 5)
     desk.sent(session(7, "i-2", NOW + 40), NOW + 40)
     assert desk.heard_claim(claim("i-1", NOW), NOW + 95) == []
-    assert desk.confirmed({PLACE: NOW // 1000}, NOW + 100) == [Tell(claim("i-2", NOW + 40))]
+    deeds = desk.confirmed({PLACE: NOW // 1000}, NOW + 100)
+    assert deeds == [Tell(claim("i-2", NOW + 40)), Arrived(PLACE)]
 
 
 def test_a_session_that_was_returned_keeps_its_order() -> None:
     desk = Desk("i-1")
     before = replace(session(3, "i-1", NOW - 60_000), order=NOW - 50_000)
     assert desk.sent(before, NOW) == [Tell(before)]
+
+
+def test_who_comes_back_by_a_handshake_of_his_own_has_arrived_over_the_other_slot_too() -> None:
+    desk = Desk("i-1")
+    desk.heard_claim(Claim(Place(1, ALICE), "i-2", NOW), NOW)
+    desk.sent(ours(3, NOW + 5_000), NOW + 5_000)
+    deeds = desk.confirmed({PLACE: NOW // 1000 + 5}, NOW + 5_100)
+    assert deeds == [Tell(claim("i-1", NOW + 5_000)), Arrived(PLACE)]
+
+
+def test_who_was_nowhere_before_has_no_connections_to_go_on_with() -> None:
+    desk = Desk("i-1")
+    desk.sent(ours(3), NOW)
+    assert desk.confirmed({PLACE: NOW // 1000}, NOW) == [Tell(claim("i-1", NOW))]
 
 
 def test_an_owner_that_renews_its_session_does_not_claim_again() -> None:
@@ -252,8 +268,8 @@ def test_a_claim_from_before_our_handshake_is_answered_by_a_claim() -> None:
     desk = owner()
     desk.sent(session(8, "i-1", NOW + 3000), NOW + 3000)
     assert desk.heard_claim(claim("i-2", NOW + 2000), NOW + 3050) == []
-    (told,) = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3100)
-    assert told == Tell(claim("i-1", NOW + 3000))
+    deeds = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3100)
+    assert deeds == [Tell(claim("i-1", NOW + 3000)), Arrived(PLACE)]
 
 
 def test_what_wireguard_calls_by_itself_is_no_reason_to_doubt_a_claim() -> None:
@@ -316,8 +332,8 @@ def test_a_handshake_after_a_claim_was_heard_counts_whatever_the_clocks_say() ->
     desk.heard_claim(claim("i-2", NOW + 9_000), NOW + 1_000)  # by a clock that is ahead
     desk.forgotten(PLACE, NOW + 1_001)
     desk.sent(ours(8, NOW + 3_000), NOW + 3_000)
-    (told,) = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3_100)
-    assert told == Tell(claim("i-1", NOW + 9_001))
+    deeds = desk.confirmed({PLACE: NOW // 1000 + 3}, NOW + 3_100)
+    assert deeds == [Tell(claim("i-1", NOW + 9_001)), Arrived(PLACE)]
 
 
 def test_a_handshake_of_before_is_no_answer_to_a_takeover() -> None:
@@ -327,8 +343,8 @@ def test_a_handshake_of_before_is_no_answer_to_a_takeover() -> None:
     assert desk.reported(0, 8, HOTEL, NOW + 5_000)
     assert desk.confirmed(COMPLETED, NOW + 5_010) == []
     desk.sent(ours(9, NOW + 5_020), NOW + 5_020)
-    (told,) = desk.confirmed({PLACE: NOW // 1000 + 5}, NOW + 5_100)
-    assert told == Tell(claim("i-1", NOW + 5_020))
+    deeds = desk.confirmed({PLACE: NOW // 1000 + 5}, NOW + 5_100)
+    assert deeds == [Tell(claim("i-1", NOW + 5_020)), Arrived(PLACE)]
     assert desk.counts["takeovers"] == 1
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from unit.gateway.samples import control, stands_in
+from unit.gateway.test_takeover_kick import segment
 from unit.gateway.wireguard_messages import handshake, public_key, transport, udp
 
 from effects import Failed
@@ -24,6 +25,7 @@ from gateway.status import Board, Status
 from gateway.takeover import rules, words
 from gateway.takeover.hub import FilterLoaded, Forgotten, Hub, InterfaceMade
 from gateway.takeover.journal import Part
+from gateway.takeover.kick import COPIES
 from gateway.takeover.moves import LetGo, PointAt
 from gateway.takeover.packets import Endpoint
 from gateway.takeover.recipients import peer_id
@@ -96,6 +98,7 @@ class Table:
         self.endpoints: dict[str, str] = {}
         self.handed: list[dict[str, Any]] = []
         self.broken = False
+        self.sent: list[bytes] = []
         self.ears: list[Ears] = []
         self.state = State(
             identity=Identity("i-1", "123456789012", "eu-west-1", "eu-west-1a", str(MINE)),
@@ -112,13 +115,14 @@ class Table:
             memory=stands_in(Memory()),
             post=self.posted.append,
             listen=self.listen,
+            send=self.sent.append,
             call=self.call,
             wall=lambda: self.wall,
             monotonic=lambda: self.monotonic,
         )
 
     def listen(self, groups: tuple[int, ...]) -> Any:
-        assert groups == (rules.HANDSHAKES, rules.MOVED)
+        assert groups == (rules.HANDSHAKES, rules.MOVED, rules.STALLED)
         self.ears.append(Ears())
         return self.ears[-1]
 
@@ -525,6 +529,49 @@ def test_who_completes_a_handshake_here_is_elsewhere_no_more(routed: Table) -> N
     routed.step(0.2)
     assert routed.hub.view.elsewhere == {}
     assert routed.posted == [OwnersMove()]
+
+
+def test_connections_of_who_is_taken_over_are_shown_at_once_and_told_when_he_is_here(
+    routed: Table,
+) -> None:
+    routed.tell(theirs(0xAB), claimed(NOW - 10))
+    routed.step(BEAT)
+    routed.nft.clear()
+    routed.report(0xAB)
+    assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"]
+    routed.step(0.01, (rules.STALLED, segment()))
+    assert routed.sent == [], "WireGuard would keep them instead of what the client waits for"
+    routed.send_handshake(7)
+    routed.shaken = {ALICE: int(routed.wall)}
+    routed.step(0.2)
+    assert len(routed.sent) == COPIES
+    assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"] * 2
+    routed.step(1.0, (rules.STALLED, segment()))
+    assert len(routed.sent) == 2 * COPIES
+
+
+def test_who_is_to_be_shown_is_not_forgotten_while_the_filter_is_away(routed: Table) -> None:
+    routed.tell(theirs(0xAB), claimed(NOW - 10))
+    routed.step(BEAT)
+    routed.nft.clear()
+    routed.broken = True
+    routed.report(0xAB)
+    assert routed.nft == []
+    routed.broken = False
+    routed.step(BEAT)
+    assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"]
+
+
+def test_in_snat_mode_no_connection_is_shown_or_told_anything(table: Table) -> None:
+    table.tell(theirs(0xAB), claimed(NOW - 10))
+    table.report(0xAB)
+    table.send_handshake(7)
+    table.shaken = {ALICE: int(NOW)}
+    table.step(0.2, (rules.STALLED, segment()))
+    table.step(BEAT)
+    assert table.hub.view.counts["takeovers"] == 1
+    assert not [text for text in table.nft if "resumed" in text]
+    assert table.sent == []
 
 
 def test_an_owner_is_known_of_who_is_admitted_only_afterwards(routed: Table) -> None:

@@ -1,0 +1,104 @@
+"""Clients whose sessions have just come here, in routed mode: their stalled TCP goes on at once.
+
+The packet filter shows one segment a second of each of their connections (gateway.takeover.rules).
+What follows from it (gateway.takeover.kick) waits until the session is there: WireGuard queues 128
+packets for a peer without one, and those should be the segments themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from gateway.takeover.kick import COPIES, destination, kick
+from gateway.takeover.rules import RESUMED_LIFETIME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from ipaddress import IPv4Address, IPv4Network
+
+log = logging.getLogger(__name__)
+
+
+class Sender:
+    """Sends whole IPv4 packets. Effects.
+
+    The kernel adds the checksum and a missing source, and the packet filter finds the tunnel for
+    it as for all that the gateway itself sends. It never blocks: a kick is worth nothing late.
+    """
+
+    def __init__(self) -> None:
+        self._plug: socket.socket | None = None
+        self._why = ""
+
+    def __call__(self, packet: bytes) -> None:
+        """Send it; it may get lost."""
+        try:
+            if self._plug is None:
+                self._plug = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+                self._plug.setblocking(False)
+            self._plug.sendto(packet, (destination(packet), 0))
+            why = ""
+        except OSError as err:
+            why = f"no ICMP to those whose connections stall: {err}"
+        if why and why != self._why:
+            log.warning("takeover: %s", why)
+        self._why = why
+
+
+class Resumption:
+    """Who is expected, who has come, and what their connections' ends are told."""
+
+    def __init__(
+        self,
+        send: Callable[[bytes], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send, self._monotonic = send or Sender(), monotonic
+        self.pool: IPv4Network | None = None
+        """The clients'; None: not in routed mode, and nothing is done."""
+        self._expected: dict[IPv4Address, tuple[float, set[bytes]]] = {}
+        self.unshown: set[IPv4Address] = set()
+        """Whose segments the filter should show from now on; to be emptied by whoever tells it."""
+
+    def expect(self, client: IPv4Address) -> None:
+        """Its session may be here in a moment."""
+        if self.pool is None:
+            return
+        now = self._monotonic()
+        self._expected = {
+            one: (since, held)
+            for one, (since, held) in self._expected.items()
+            if now - since < RESUMED_LIFETIME
+        }
+        self._expected.setdefault(client, (now, set()))
+        self.unshown.add(client)
+
+    def arrived(self, client: IPv4Address) -> None:
+        """Its session is here, and was elsewhere or nowhere."""
+        if self.pool is None:
+            return
+        self.unshown.add(client)
+        _since, held = self._expected.pop(client, (0.0, ()))
+        for packet in held:
+            self._tell(packet)
+
+    def segment(self, packet: bytes) -> bool:
+        """The filter shows a segment; whether anything follows from it.
+
+        That the number held does not grow without end is up to the filter's limit.
+        """
+        found = None if self.pool is None else kick(packet, self.pool)
+        if found is None:
+            return False
+        if found.client in self._expected:
+            self._expected[found.client][1].add(found.packet)
+        else:
+            self._tell(found.packet)
+        return True
+
+    def _tell(self, packet: bytes) -> None:
+        for _ in range(COPIES):
+            self._send(packet)
