@@ -47,6 +47,11 @@ class Sender:
             log.warning("takeover: %s", why)
         self._why = why
 
+    def close(self) -> None:
+        """Give the socket back."""
+        if self._plug is not None:
+            self._plug.close()
+
 
 class Resumption:
     """Who is expected, who has come, and what their connections' ends are told."""

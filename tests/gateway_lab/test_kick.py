@@ -1,0 +1,163 @@
+"""TCP that has stalled, told that the path is back: what the kernels at both ends make of it.
+
+The rules, the report and the raw socket are a gateway's; the tunnel is a plain link.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import pytest
+from gateway_lab.bed import await_true
+from gateway_lab.routed_pair import (
+    CLIENT,
+    FIRST,
+    POOL,
+    ROUTED,
+    SECOND,
+    Pair,
+    pair,
+)
+
+from effects import run
+from gateway.access import EVERYWHERE, TABLE
+from gateway.takeover import rules
+from gateway.takeover.nflog import Nflog
+from gateway.takeover.resume import Resumption, Sender
+from lab.netns import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+DOUBLED = 4
+"""Retries after 0.2, 0.6, 1.4 and 3 s: the next one would come 3.2 s later."""
+BACKOFF_AT = 4
+"""Of struct tcp_info, linux/tcp.h: tcpi_backoff."""
+AT_ONCE, ALONE = 0.5, 1.5
+"""Seconds: with the kick it was 0.01 s, without 3.2."""
+CUT = "table inet cut { chain cut { type filter hook forward priority -300; policy drop; }; }"
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[Pair]:
+    """Routed; the client's session is on the second gateway, the VPC's route on the first."""
+    with pair(tmp_path) as both:
+        both.load(ROUTED, {CLIENT: EVERYWHERE})
+        both.hold(SECOND)
+        yield both
+
+
+def nft(namespace: str, text: str) -> None:
+    with inside(namespace):
+        run(["nft", "-f", "-"], stdin=text)
+
+
+def backoff(plug: socket.socket) -> int:
+    return plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[BACKOFF_AT]
+
+
+@contextmanager
+def kicking(sent: list[bytes]) -> Generator[None]:
+    """The second gateway does what the takeover thread does there."""
+    with inside(SECOND):
+        ears = Nflog((rules.STALLED,))
+    sender, over = Sender(), threading.Event()
+
+    def send(packet: bytes) -> None:
+        sent.append(packet)
+        sender(packet)
+
+    def work() -> None:
+        resumption = Resumption(send)
+        resumption.pool = POOL
+        with inside(SECOND):
+            resumption.arrived(CLIENT)
+            for text in rules.resume(TABLE, resumption.unshown):
+                run(["nft", "-f", "-"], stdin=text)
+            ready.set()
+            while not over.is_set():
+                select.select([ears], [], [], 0.1)
+                for group, packet in ears.read():
+                    assert group == rules.STALLED
+                    assert resumption.segment(packet)
+
+    ready = threading.Event()
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        assert ready.wait(5)
+        yield
+    finally:
+        over.set()
+        worker.join(5)
+        ears.close()
+        sender.close()
+
+
+def stall(lane: Pair, stalled: socket.socket) -> None:
+    """It has said something in vain, and tried again and again; now the path is back."""
+    for gateway in (FIRST, SECOND):
+        nft(gateway, CUT)
+    stalled.sendall(b"late\n")
+    await_true("four retries", lambda: backoff(stalled) == DOUBLED, 20)
+    for gateway in (FIRST, SECOND):
+        nft(gateway, "delete table inet cut")
+
+
+def waited(stalled: socket.socket, other: socket.socket) -> float:
+    """Seconds from a line of the other end until that of the stalled one is there."""
+    began = time.monotonic()
+    other.sendall(b"line\n")
+    assert stalled.recv(5) == b"line\n"
+    other.settimeout(10)
+    assert other.recv(5) == b"late\n"
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("client_stalls", [True, False], ids=["client", "host"])
+def test_an_end_that_has_stalled_goes_on_at_the_first_word_of_the_other(
+    lane: Pair, client_stalls: bool
+) -> None:
+    sent: list[bytes] = []
+    near, far = lane.connect(8000)
+    stalled, other = (near, far) if client_stalls else (far, near)
+    stall(lane, stalled)
+    with kicking(sent):
+        took = waited(stalled, other)
+    assert sent
+    assert took < AT_ONCE
+    assert backoff(stalled) == 0
+
+
+@pytest.mark.parametrize("client_stalls", [True, False], ids=["client", "host"])
+def test_without_it_the_end_waits_for_its_own_timer(lane: Pair, client_stalls: bool) -> None:
+    near, far = lane.connect(8000)
+    stalled, other = (near, far) if client_stalls else (far, near)
+    stall(lane, stalled)
+    assert waited(stalled, other) > ALONE
+
+
+def test_a_connection_that_is_well_takes_no_harm_and_is_shown_once_a_second(lane: Pair) -> None:
+    sent: list[bytes] = []
+    near, far = lane.connect(8000)
+    with kicking(sent):
+        began = time.monotonic()
+        for _ in range(50):
+            near.sendall(b"x" * 10_000)
+            far.sendall(b"y" * 10_000)
+            for end in (near, far):
+                got = 0
+                while got < 10_000:
+                    got += len(end.recv(65536))
+        seconds = time.monotonic() - began
+    assert 7 <= len(sent) <= 7 * 2 * (seconds + 2)
+    assert {IPv4Address(packet[16:20]) for packet in sent} >= {CLIENT}
