@@ -28,11 +28,25 @@ _ENDS_WITHIN = 10.0
 
 
 class Helpers:
-    """One helper beside each client's tunnel, while the context lasts."""
+    """One helper beside each client's tunnel, while the context lasts.
 
-    def __init__(self, clients: Sequence[Client], interval: int, directory: Path) -> None:
+    `follows`: others have run beside these tunnels before. What a config says already no helper
+    says again, so what those have said counts.
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        interval: int,
+        directory: Path,
+        *,
+        follows: bool = False,
+    ) -> None:
         self._clients, self._interval = clients, interval
         self._logs = {one.name: directory / f"{one.name}.events" for one in clients}
+        if not follows:
+            for log in self._logs.values():
+                log.unlink(missing_ok=True)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.proved: dict[str, float] = {}
         """Client -> when it was seen to have proved the new key; monotonic seconds."""
@@ -55,7 +69,7 @@ class Helpers:
     def _start(self, client: Client) -> subprocess.Popen[bytes]:
         words = [client.tunnel.interface, "--config", str(client.tunnel.config), "--json"]
         command = [sys.executable, str(HELPER), *words, "--interval", str(self._interval)]
-        with self._logs[client.name].open("wb") as log:
+        with self._logs[client.name].open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - the project's own helper
                 client.tunnel.command(command),
                 stdin=subprocess.DEVNULL,

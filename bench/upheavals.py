@@ -94,6 +94,8 @@ class Scene:
         self.done: Counter[str] = Counter()
         """Event -> rounds that measured."""
         self.clients: Mapping[str, Client] = {}
+        self._helped = False
+        """Whether helpers have run beside the tunnels."""
         # snat is what the program does by itself
         self.deployed.put(egress=None if mode == SNAT else mode)
         server = tunnels.server(self.stack)
@@ -200,8 +202,9 @@ class Scene:
     # -------------------------------------------------------------- around it
 
     def _helpers(self) -> Helpers:
-        clients = list(self.clients.values())
-        return Helpers(clients, self.options.interval, self.ground.directory)
+        clients, before = list(self.clients.values()), self._helped
+        self._helped = True
+        return Helpers(clients, self.options.interval, self.ground.directory, follows=before)
 
     def _await_healthy(self) -> None:
         """Return once every gateway serves, whoever that is now."""

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from gateway.gossip_link import Link
     from gateway.status import Board, Status
 
+SILENT = 3.0
+"""Seconds without a word, after which a gateway may be dead."""
+
 EVERY = 0.5
-"""Seconds between two words when nothing has changed: six of them fit into the silence that counts
-(gateway.routes.decide), so that one may be lost, or two."""
+"""Seconds between two words when nothing has changed: six of them fit into the silence that counts,
+so that one may be lost, or two."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from gateway.presence import SILENT
 from registry.items import DRAINED, DRAINING, SERVING
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from gateway.presence import Other
     from registry.items import RouteHold
-
-SILENT = 3.0
-"""Seconds without a word, after which a gateway may be dead."""
 
 UNEASY = 1.0
 """Seconds without a word, after which it is watched closely."""

@@ -17,7 +17,7 @@ from gateway.aws import reason
 from gateway.gossip import Applied
 from gateway.messages import RoutesSeen, Trouble
 from gateway.poller import EXPECTED
-from gateway.presence import word_of
+from gateway.presence import SILENT, word_of
 from gateway.routes import decide
 from gateway.routes.decide import (
     NEVER,
@@ -191,7 +191,7 @@ class RouteWatch:
             return False
         here = Applied(known.epoch, status.applied)
         return all(
-            others[name].silent < decide.SILENT and name in heard and heard[name].applied == here
+            others[name].silent < SILENT and name in heard and heard[name].applied == here
             for name in status.state.members
             if name != own
         )

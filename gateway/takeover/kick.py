@@ -47,13 +47,20 @@ ANY = IPv4Address(0)
 
 
 class Kick(NamedTuple):
-    """What to send `COPIES` times."""
+    """What to send `COPIES` times: IPv4 and ICMP.
+
+    To a client from the gateways' own tunnel address, which is in every client's AllowedIPs; else
+    from `ANY`, which the kernel fills in.
+    """
 
     client: IPv4Address
     """Whose session it takes for that."""
+    connection: bytes
+    """Of the segment, in its direction."""
     packet: bytes
-    """IPv4 and ICMP, to whoever the segment went to. To a client from the gateways' own tunnel
-    address, which is in every client's AllowedIPs; else from `ANY`, which the kernel fills in."""
+    """To whoever the segment went to: what that one has sent, and this acknowledges not yet."""
+    lost: bytes
+    """To whoever has sent the segment, for one that cannot have arrived: the segment itself."""
 
 
 def kick(segment: bytes, pool: IPv4Network) -> Kick | None:
@@ -72,15 +79,25 @@ def kick(segment: bytes, pool: IPv4Network) -> Kick | None:
     if at < _IPV4.size or len(segment) < at + _TCP.size:
         return None
     sport, dport, _number, acknowledged, _size, flags = _TCP.unpack_from(segment, at)
+    quoted = segment[: at + _QUOTED.size]
     near, far = IPv4Address(to), IPv4Address(source)
     if flags & (_SYN | _RST | _ACK) != _ACK or not (near in pool or far in pool):
         return None
-    # what the one that hears of it has sent, and nobody has acknowledged
-    lost = _ipv4(to, source, _TCP_PROTOCOL, _TCP_HEADER) + _QUOTED.pack(dport, sport, acknowledged)
-    icmp = _ICMP.pack(_UNREACHABLE, _HOST, 0, 0) + lost
-    icmp = _ICMP.pack(_UNREACHABLE, _HOST, _checksum(icmp), 0) + lost
-    client, teller = (near, pool[1]) if near in pool else (far, ANY)
-    return Kick(client, _ipv4(teller.packed, to, _ICMP_PROTOCOL, len(icmp)) + icmp)
+    answered = _ipv4(to, source, _TCP_PROTOCOL, _TCP_HEADER)
+    answered += _QUOTED.pack(dport, sport, acknowledged)
+    return Kick(
+        near if near in pool else far,
+        source + to + struct.pack("!HH", sport, dport),
+        _unreachable(answered, near, pool),
+        _unreachable(quoted, far, pool),
+    )
+
+
+def _unreachable(quoted: bytes, told: IPv4Address, pool: IPv4Network) -> bytes:
+    icmp = _ICMP.pack(_UNREACHABLE, _HOST, 0, 0) + quoted
+    icmp = _ICMP.pack(_UNREACHABLE, _HOST, _checksum(icmp), 0) + quoted
+    teller = pool[1] if told in pool else ANY
+    return _ipv4(teller.packed, told.packed, _ICMP_PROTOCOL, len(icmp)) + icmp
 
 
 def destination(packet: bytes) -> str:

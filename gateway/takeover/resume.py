@@ -3,6 +3,9 @@
 The packet filter shows one segment a second of each of their connections (gateway.takeover.rules).
 What follows from it (gateway.takeover.kick) waits until the session is there: WireGuard queues 128
 packets for a peer without one, and those should be the segments themselves.
+
+Clients of a gateway that has fallen silent are expected, too: what hosts send them meanwhile goes
+to that gateway. If it is dead that is lost, and the host is told so once the client is here.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from gateway.takeover.kick import COPIES, destination, kick
+from gateway.takeover.kick import COPIES, Kick, destination, kick
 from gateway.takeover.rules import RESUMED_LIFETIME
 
 if TYPE_CHECKING:
@@ -64,12 +67,13 @@ class Resumption:
         self._send, self._monotonic = send or Sender(), monotonic
         self.pool: IPv4Network | None = None
         """The clients'; None: not in routed mode, and nothing is done."""
-        self._expected: dict[IPv4Address, tuple[float, set[bytes]]] = {}
+        self._expected: dict[IPv4Address, tuple[float, dict[bytes, Kick]]] = {}
+        """Client -> since when, and the latest segment of each of its connections."""
         self.unshown: set[IPv4Address] = set()
         """Whose segments the filter should show from now on; to be emptied by whoever tells it."""
 
-    def expect(self, client: IPv4Address) -> None:
-        """Its session may be here in a moment."""
+    def expect(self, *clients: IPv4Address) -> None:
+        """Their sessions may be here in a moment."""
         if self.pool is None:
             return
         now = self._monotonic()
@@ -78,17 +82,23 @@ class Resumption:
             for one, (since, held) in self._expected.items()
             if now - since < RESUMED_LIFETIME
         }
-        self._expected.setdefault(client, (now, set()))
-        self.unshown.add(client)
+        for client in clients:
+            self._expected.setdefault(client, (now, {}))
+        self.unshown.update(clients)
 
     def arrived(self, client: IPv4Address) -> None:
         """Its session is here, and was elsewhere or nowhere."""
         if self.pool is None:
             return
         self.unshown.add(client)
-        _since, held = self._expected.pop(client, (0.0, ()))
-        for packet in held:
-            self._tell(packet)
+        self.found(client)
+
+    def found(self, client: IPv4Address) -> None:
+        """Its session is here or at another gateway that is heard: what was held is told."""
+        _since, held = self._expected.pop(client, (0.0, {}))
+        for one in held.values():
+            self._tell(one.packet)
+            self._tell(one.lost)
 
     def segment(self, packet: bytes) -> bool:
         """The filter shows a segment; whether anything follows from it.
@@ -99,7 +109,7 @@ class Resumption:
         if found is None:
             return False
         if found.client in self._expected:
-            self._expected[found.client][1].add(found.packet)
+            self._expected[found.client][1][found.connection] = found
         else:
             self._tell(found.packet)
         return True

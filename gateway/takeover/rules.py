@@ -96,8 +96,9 @@ def report_moved(ports: str) -> str:
 def report_stalled(wg: str, inward: str) -> list[str]:
     """Rules for what has been let through: show segments of clients whose sessions have just come.
 
-    One a second of each direction of a connection, if it acknowledges something. `inward`: the
-    operand with all interfaces behind which clients are; another client is told of its own only.
+    One a second of each direction of a connection, if it acknowledges something; on its way to
+    another gateway as well, which may be dead. `inward`: the operand with all interfaces behind
+    which clients are; another client is told of its own only.
     """
     shown = (
         "tcp flags & (syn | rst | ack) == ack "
@@ -106,7 +107,7 @@ def report_stalled(wg: str, inward: str) -> list[str]:
         f"log group {STALLED} snaplen {_LONGEST_HEADERS} queue-threshold 1"
     )
     return [
-        f"oifname {wg} ip daddr @{RESUMED} {shown}",
+        f"oifname {inward} ip daddr @{RESUMED} {shown}",
         f"iifname {wg} oifname != {inward} ip saddr @{RESUMED} {shown}",
     ]
 

@@ -22,6 +22,7 @@ from gateway.firewall import LOAD
 from gateway.generations import SLOTS, interface_of
 from gateway.gossip import Kind
 from gateway.messages import OwnersMove, SessionsMove
+from gateway.presence import SILENT
 from gateway.takeover import packets, rules, words
 from gateway.takeover.desk import Arrived, Desk, Relinquish, TakeOver, Tell, Watch
 from gateway.takeover.hub import FilterLoaded, Forgotten, InterfaceMade, Told
@@ -112,6 +113,8 @@ class TakeoverWatch:
         self._memory, self._post, self._listen, self._call = memory, post, listen, call
         self._wall, self._monotonic = wall, monotonic
         self._resumption = Resumption(send, monotonic)
+        self._stranded: dict[str, float] = {}
+        """Instance id -> when its clients were last expected here."""
         self._recipients = Recipients()
         self._admitted_from: object = None
         self._journal = Journal(secrets.randbits(63) + 1)
@@ -168,6 +171,7 @@ class TakeoverWatch:
             self._item(desk, item)
         self._look(desk)
         self._tell_owners(desk, status)
+        self._expect_stranded()
         self._flush(desk, status)
         return 0.0
 
@@ -410,6 +414,9 @@ class TakeoverWatch:
                 self._unnamed.add(peer)
             else:
                 changed[public_key] = desk.owner(peer)
+        for key, holder in changed.items():
+            if holder not in ("", desk.me):
+                self._at(key, self._resumption.found)
         view = self._hub.view
         in_step = view.in_step or self._in_step(status)
         if not changed and in_step == view.in_step:
@@ -429,6 +436,18 @@ class TakeoverWatch:
         )
         if status.state.control is not None and status.state.control.routed:
             self._post(OwnersMove())
+
+    def _expect_stranded(self) -> None:
+        """The clients of a gateway that has fallen silent may be here at any moment."""
+        now = self._monotonic()
+        for holder in self._hub.view.addresses:
+            if now - self._link.heard_at.get(holder, now) < SILENT:
+                self._stranded.pop(holder, None)
+            elif now - self._stranded.get(holder, float("-inf")) >= rules.RESUMED_LIFETIME / 2:
+                self._stranded[holder] = now
+                admitted = self._board.status.admitted.addresses
+                keys = [key for key, at in self._elsewhere.items() if at == holder]
+                self._resumption.expect(*(admitted[key] for key in keys if key in admitted))
 
     def _in_step(self, status: Status) -> bool:
         """Whether every other gateway has told what it knows, or enough time has gone by."""

@@ -11,8 +11,7 @@ from gateway_lab.bed import Bed, await_true
 from gateway_lab.second import Second, await_acks, record
 
 from effects import run
-from gateway.presence import EVERY
-from gateway.routes.decide import SILENT
+from gateway.presence import EVERY, SILENT
 
 POOL = IPv4Network("100.96.0.0/16")
 

@@ -326,7 +326,7 @@ def test_one_segment_a_second_of_who_has_just_come_is_shown_when_it_has_been_let
     )
     wg, inward = '{ "wg0", "wg1" }', '{ "wg0", "wg1", "gpfwd" }'
     assert rules(text, "let_through") == [
-        f"oifname {wg} ip daddr @resumed {shown}",
+        f"oifname {inward} ip daddr @resumed {shown}",
         f"iifname {wg} oifname != {inward} ip saddr @resumed {shown}",
     ]
     assert "add set inet gatepair resumed { type ipv4_addr; size 262144; flags timeout; " in text

@@ -133,10 +133,37 @@ def test_who_is_only_expected_is_told_when_he_has_come_and_each_thing_once(table
     table.resumption.arrived(OTHER)
     assert table.sent == []
     table.resumption.arrived(CLIENT_ADDRESS)
-    assert len(table.sent) == 2 * COPIES
+    ends = [found for one in (segment(), segment(CLIENT, HOST)) if (found := kick(one, POOL))]
+    told = [packet for one in ends for packet in (one.packet, one.lost)]
+    assert table.sent == [packet for packet in told for _ in range(COPIES)]
     table.sent.clear()
     table.resumption.arrived(CLIENT_ADDRESS)
     assert table.sent == []
+
+
+def test_who_goes_to_a_third_gateway_is_told_of_by_the_one_that_held_the_segments(
+    table: Table,
+) -> None:
+    table.resumption.expect(CLIENT_ADDRESS, OTHER)
+    table.resumption.segment(segment())
+    table.resumption.unshown.clear()
+    table.resumption.found(OTHER)
+    assert table.sent == []
+    table.resumption.found(CLIENT_ADDRESS)
+    assert len(table.sent) == 2 * COPIES
+    assert table.resumption.unshown == set(), "its packets go elsewhere"
+
+
+def test_a_segment_that_did_not_arrive_is_quoted_to_its_sender() -> None:
+    found = kick(segment(), POOL)
+    assert found is not None
+    assert destination(found.lost) == HOST
+    assert found.lost[28:] == segment()[:28], "its IP header, ports and number"
+    assert found.lost[12:16] == bytes(4), "the kernel fills in which address it is from"
+    there = kick(segment(CLIENT, HOST), POOL)
+    assert there is not None
+    assert destination(there.lost) == CLIENT
+    assert found.connection != there.connection, "each direction has numbers of its own"
 
 
 def test_who_never_came_is_forgotten(table: Table) -> None:

@@ -20,6 +20,7 @@ from gateway.gossip_link import Link
 from gateway.messages import Message, OwnersMove, SessionsMove
 from gateway.metadata import Identity
 from gateway.peers import Admitted
+from gateway.presence import SILENT
 from gateway.state import State
 from gateway.status import Board, Status
 from gateway.takeover import rules, words
@@ -544,10 +545,39 @@ def test_connections_of_who_is_taken_over_are_shown_at_once_and_told_when_he_is_
     routed.send_handshake(7)
     routed.shaken = {ALICE: int(routed.wall)}
     routed.step(0.2)
-    assert len(routed.sent) == COPIES
+    assert len(routed.sent) == 2 * COPIES, "the client; and the host, whose segment may be lost"
     assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"] * 2
     routed.step(1.0, (rules.STALLED, segment()))
+    assert len(routed.sent) == 3 * COPIES
+
+
+def test_clients_of_a_gateway_that_falls_silent_are_expected_here(routed: Table) -> None:
+    routed.tell(theirs(0xAB), claimed(NOW - 10))
+    routed.link.heard_at["i-2"] = routed.monotonic
+    routed.step(SILENT - 0.5)
+    routed.nft.clear()
+    routed.step(1.0)
+    routed.step(BEAT)
+    shown = "add element inet gatepair resumed { 100.96.0.5 }\n"
+    assert routed.nft == [shown], "once, although it stays silent"
+    routed.step(0.01, (rules.STALLED, segment()))
+    assert routed.sent == []
+    routed.report(0xAB)
+    routed.send_handshake(7)
+    routed.shaken = {ALICE: int(routed.wall)}
+    routed.step(0.2)
     assert len(routed.sent) == 2 * COPIES
+
+
+def test_a_gateway_that_is_heard_again_keeps_its_clients_to_itself(routed: Table) -> None:
+    routed.tell(theirs(0xAB), claimed(NOW - 10))
+    routed.link.heard_at["i-2"] = routed.monotonic
+    routed.step(SILENT + 1)
+    routed.link.heard_at["i-2"] = routed.monotonic
+    routed.step(BEAT)
+    routed.nft.clear()
+    routed.step(SILENT - 1)
+    assert not [text for text in routed.nft if "resumed" in text]
 
 
 def test_who_is_to_be_shown_is_not_forgotten_while_the_filter_is_away(routed: Table) -> None:
