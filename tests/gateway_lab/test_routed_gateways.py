@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_lab.bed import GATEWAY, POOL, Bed, await_true, ip, standing
+from gateway_lab.bed import GATEWAY, POOL, Bed, await_true, ip, kill, standing
 from gateway_lab.crowd import BALANCER, HOST, TARGETS, Client, Crowd, crowd
 from gateway_lab.second import SECOND, Second, beside, create_group
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CLIENTS = 3
 MOVED_WITHIN = 2.0
 """Seconds; WireGuard alone would be silent for 15. What it takes exactly, the benches measure."""
+KICKED_WITHIN = 1.0
+"""Seconds; by its own timer the client would try 5 s later."""
 PORT = 8000
 GOSSIP_OUT = "type filter hook output priority 0; udp dport 9588 drop"
 
@@ -163,6 +165,46 @@ def test_with_gossip_cut_the_last_word_stands_and_nothing_goes_around(
     await_true("answered again", lambda: mover.answered_since(healed), 10)
     loops = [bed.metric("gatepair_forward_loop_drops_total", at) for at in (GATEWAY, SECOND)]
     assert loops == [0, 0]
+
+
+def test_what_both_ends_said_while_the_gateway_was_dead_comes_with_the_first_retry_of_either(
+    stage: tuple[Crowd, Second],
+) -> None:
+    """The client's own retry is lost: it is what the survivor learns of the client by."""
+    clients, _second = stage
+    client = clients.clients[0]
+    assert client.pings is not None
+    kill(client.pings)  # or the session moves by them
+    for command in (
+        f"wg set {client.interface} peer {server_key(clients)} allowed-ips 10.20.0.0/16,{POOL[1]}/32",
+        f"ip route add {POOL[1]}/32 dev {client.interface}",
+    ):
+        run(["ip", "netns", "exec", client.namespace, *command.split()])
+    near, far = open_connection(client)
+    with near, far:
+        clients.cut_off(GATEWAY)
+        near.sendall(b"near\n")
+        await_true("the client has tried twice", lambda: backoff(near) >= 2, 10)
+        far.sendall(b"far\n")
+        await_true("the client has tried four times", lambda: backoff(near) >= 4, 10)
+        ip(f"-n {BALANCER} route replace {POOL} via 10.20.9.6")
+        clients.send(clients.clients, SECOND)
+        near.settimeout(20)
+        far.settimeout(20)
+        assert near.recv(10) == b"far\n"
+        heard = time.monotonic()
+        assert far.recv(10) == b"near\n"
+        print("AFTER", time.monotonic() - heard)
+        assert time.monotonic() - heard <= KICKED_WITHIN
+
+
+def server_key(clients: Crowd) -> str:
+    return clients.bed.wg("show", "wg0", "public-key")
+
+
+def backoff(plug: socket.socket) -> int:
+    """How often the retransmission timer has doubled: tcpi_backoff of linux/tcp.h."""
+    return plug.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[4]
 
 
 def held_by_second(bed: Bed) -> float:
