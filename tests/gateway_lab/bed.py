@@ -28,7 +28,7 @@ from botocore.config import Config
 from effects import run
 from lab.netns import inside, within
 from registry.archive import Archive
-from registry.items import GENERATION_KEY, SNAT, Change, Control, Head, peer_key
+from registry.items import GENERATION_KEY, ROUTED, SNAT, Change, Control, Head, peer_key
 from registry.operators import NewPeer, OperatorRegistry
 from registry.store import Registry
 
@@ -222,10 +222,18 @@ class Bed:
     def control(self, *generations: int, takeover: bool = True, egress: str = SNAT) -> None:
         """Write the control item, as the Pulumi program does."""
         networks = (IPv4Network("10.20.0.0/16"),)
+        tables: tuple[str, ...] = ()
+        if egress == ROUTED:
+            # without one no gateway is ready to forward; the bed's packets go by `ip route`
+            with self.aws("ec2") as ec2:
+                tables = (ec2.describe_route_tables()["RouteTables"][0]["RouteTableId"],)
         with self.aws("dynamodb") as dynamodb:
             address = IPv4Address("198.51.100.1")
-            control = Control(
-                generations, 51820, networks, (), POOL, takeover, "vpn.test", (address,), egress
+            control = replace(
+                Control(
+                    generations, 51820, networks, (), POOL, takeover, "vpn.test", (address,), egress
+                ),
+                route_tables=tables,
             )
             dynamodb.put_item(TableName="registry", Item=control.to_item())
 

@@ -187,7 +187,7 @@ def test_what_both_ends_said_while_the_gateway_was_dead_comes_with_the_first_ret
         await_true("the client has tried twice", lambda: backoff(near) >= 2, 10)
         far.sendall(b"far\n")
         await_true("the client has tried four times", lambda: backoff(near) >= 4, 10)
-        ip(f"-n {BALANCER} route replace {POOL} via 10.20.9.6")
+        ip(f"-n {BALANCER} route replace {POOL} via 10.20.9.5")
         clients.send(clients.clients, SECOND)
         near.settimeout(20)
         far.settimeout(20)
