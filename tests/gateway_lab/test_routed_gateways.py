@@ -29,7 +29,7 @@ CLIENTS = 3
 MOVED_WITHIN = 2.0
 """Seconds; WireGuard alone would be silent for 15. What it takes exactly, the benches measure."""
 KICKED_WITHIN = 1.0
-"""Seconds; by its own timer the client would try 5 s later."""
+"""Seconds: it took 0.003; by its own timer the client tried 4 s later."""
 PORT = 8000
 GOSSIP_OUT = "type filter hook output priority 0; udp dport 9588 drop"
 
@@ -175,8 +175,9 @@ def test_what_both_ends_said_while_the_gateway_was_dead_comes_with_the_first_ret
     client = clients.clients[0]
     assert client.pings is not None
     kill(client.pings)  # or the session moves by them
+    allowed = f"10.20.0.0/16,{POOL[1]}/32"  # as in every client's config
     for command in (
-        f"wg set {client.interface} peer {server_key(clients)} allowed-ips 10.20.0.0/16,{POOL[1]}/32",
+        f"wg set {client.interface} peer {server_key(clients)} allowed-ips {allowed}",
         f"ip route add {POOL[1]}/32 dev {client.interface}",
     ):
         run(["ip", "netns", "exec", client.namespace, *command.split()])
@@ -194,7 +195,6 @@ def test_what_both_ends_said_while_the_gateway_was_dead_comes_with_the_first_ret
         assert near.recv(10) == b"far\n"
         heard = time.monotonic()
         assert far.recv(10) == b"near\n"
-        print("AFTER", time.monotonic() - heard)
         assert time.monotonic() - heard <= KICKED_WITHIN
 
 
