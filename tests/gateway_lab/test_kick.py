@@ -103,7 +103,7 @@ def kicking(sent: list[bytes]) -> Generator[None]:
         sender.close()
 
 
-def stall(lane: Pair, stalled: socket.socket) -> None:
+def stall(stalled: socket.socket) -> None:
     """It has said something in vain, and tried again and again; now the path is back."""
     for gateway in (FIRST, SECOND):
         nft(gateway, CUT)
@@ -130,7 +130,7 @@ def test_an_end_that_has_stalled_goes_on_at_the_first_word_of_the_other(
     sent: list[bytes] = []
     near, far = lane.connect(8000)
     stalled, other = (near, far) if client_stalls else (far, near)
-    stall(lane, stalled)
+    stall(stalled)
     with kicking(sent):
         took = waited(stalled, other)
     assert sent
@@ -142,7 +142,7 @@ def test_an_end_that_has_stalled_goes_on_at_the_first_word_of_the_other(
 def test_without_it_the_end_waits_for_its_own_timer(lane: Pair, client_stalls: bool) -> None:
     near, far = lane.connect(8000)
     stalled, other = (near, far) if client_stalls else (far, near)
-    stall(lane, stalled)
+    stall(stalled)
     assert waited(stalled, other) > ALONE
 
 
