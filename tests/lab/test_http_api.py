@@ -132,7 +132,7 @@ def test_what_is_unsigned_stale_or_tampered_is_refused_and_changes_nothing(
 @pytest.mark.timeout(60)
 def test_the_example_in_the_documentation_works_as_it_stands(api: Api) -> None:
     text = (ROOT / "docs" / "http-api.md").read_text()
-    (example,) = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     env = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "API_URL": api.url,
