@@ -24,7 +24,7 @@ check: ## format, lint, types: seconds
 	@.venv/bin/ruff check .
 	@.venv/bin/ty check .
 
-test: install check ## every tier, the lab's end-to-end tests included: about a quarter of an hour
+test: install check ## every tier, the lab's end-to-end tests included: some 20 minutes
 	@scripts/install prometheus
 	@$(beside) -m "not long and not live and not kernel"
 
