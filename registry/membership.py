@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from registry import targets
 from registry.confirmation import Member
 from registry.errors import RegistryError
 
@@ -105,11 +106,4 @@ class Fleet:
 
     def health(self) -> Mapping[str, tuple[str, ...]]:
         """Instance id -> the load balancer's word for each key slot; empty where it has none."""
-        slots = self.environment.target_group_arns
-        found: dict[str, list[str]] = {}
-        for slot, arn in enumerate(slots):
-            answer = self._balancing.describe_target_health(TargetGroupArn=arn)
-            for one in answer["TargetHealthDescriptions"]:
-                words = found.setdefault(one["Target"]["Id"], [""] * len(slots))
-                words[slot] = one["TargetHealth"]["State"]
-        return {name: tuple(words) for name, words in found.items()}
+        return targets.health(self._balancing, self.environment.target_group_arns)

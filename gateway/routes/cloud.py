@@ -22,9 +22,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gateway.routes.decide import Route
+from registry import targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from ipaddress import IPv4Network
 
 _TARGETS = (
@@ -108,16 +109,9 @@ class RouteCloud:
         """Switch the check of the instance's primary interface."""
         self._ec2.modify_instance_attribute(InstanceId=instance_id, SourceDestCheck={"Value": on})
 
-    def health(self, target_groups: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    def health(self, target_groups: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Instance id -> each target group's word for it; empty where it is no target."""
-        groups = list(target_groups)
-        found: dict[str, list[str]] = {}
-        for number, arn in enumerate(groups):
-            answer = self._elbv2.describe_target_health(TargetGroupArn=arn)
-            for one in answer["TargetHealthDescriptions"]:
-                words = found.setdefault(one["Target"]["Id"], [""] * len(groups))
-                words[number] = one["TargetHealth"]["State"]
-        return {name: tuple(words) for name, words in found.items()}
+        return targets.health(self._elbv2, target_groups)
 
 
 def _route(answer: dict[str, Any]) -> Route:
