@@ -1,4 +1,4 @@
-"""What each client may reach, as elements of the packet filter's sets. Pure.
+"""What each client may reach, as elements of the packet filter's sets and what rules ask. Pure.
 
 A client that is in no set reaches nothing: an element that is lost costs access and never gives it.
 Within one set all elements of a client have the same shape, so that two of them overlap only when
@@ -89,6 +89,26 @@ def elements(address: IPv4Address, access: Access) -> Iterator[Element]:
             yield PROTOCOLS, f"{where} . {_NUMBERS[rule.protocol]}"
         else:
             yield PORTS, f"{where} . {_NUMBERS[rule.protocol]} . {rule.port}"
+
+
+def any_of(values: Iterable[object]) -> str:
+    """An operand: any of these addresses, networks, ports or quoted names."""
+    return "{ " + ", ".join(str(value) for value in values) + " }"
+
+
+def conditions(reach: str, *, to_client: bool = False) -> dict[str, str]:
+    """Set -> condition on a packet: by this set its client may reach its host.
+
+    Of what comes from a client, or of what goes to one. The set of those who may go everywhere is
+    the first, and the only one whose condition asks for `reach`, the operand of where that is.
+    """
+    client, host, port = ("daddr", "saddr", "sport") if to_client else ("saddr", "daddr", "dport")
+    return {
+        OPEN: f"ip {client} @{OPEN} ip {host} {reach}",
+        PORTS: f"ip {client} . ip {host} . meta l4proto . th {port} @{PORTS}",
+        PROTOCOLS: f"ip {client} . ip {host} . meta l4proto @{PROTOCOLS}",
+        NETWORKS: f"ip {client} . ip {host} @{NETWORKS}",
+    }
 
 
 def all_elements(reaches: Reaches) -> frozenset[Element]:

@@ -22,7 +22,7 @@ from ipaddress import collapse_addresses
 from typing import TYPE_CHECKING
 
 from gateway import routed
-from gateway.access import NETWORKS, OPEN, PORTS, PROTOCOLS, SETS, TABLE, SetChanges, script
+from gateway.access import OPEN, SETS, TABLE, SetChanges, any_of, conditions, script
 from gateway.announcement import PORT as CLIENT_PORT
 from gateway.forwarding import DEVICE, MARK
 from gateway.generations import INTERFACES, SLOTS, interface_of
@@ -99,18 +99,14 @@ def via(slot: int) -> str:
 RETURN_PATHS = tuple(via(slot) for slot in SLOTS)
 
 
-def _elements(values: Iterable[object]) -> str:
-    return "{ " + ", ".join(str(value) for value in values) + " }"
-
-
 def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
     """Chain name -> its hook and its rules. A chain without rules is taken away."""
-    wg = _elements(f'"{name}"' for name in INTERFACES)
+    wg = any_of(f'"{name}"' for name in INTERFACES)
     pool = filter_.client_pool
-    ports = _elements(filter_.port + slot for slot in SLOTS)
+    ports = any_of(filter_.port + slot for slot in SLOTS)
     # one network is compared, several are looked up
-    reach = str(filter_.reach[0]) if len(filter_.reach) == 1 else _elements(filter_.reach)
-    known = _elements(sorted(filter_.gateways)) if filter_.gateways else ""
+    reach = str(filter_.reach[0]) if len(filter_.reach) == 1 else any_of(filter_.reach)
+    known = any_of(sorted(filter_.gateways)) if filter_.gateways else ""
     # only addresses of the pool are in the sets: most packets need not be looked up
     mark = [
         f"ip daddr {pool} ip daddr @{via(slot)} meta mark set {mark_of(slot):#010x}"
@@ -169,7 +165,7 @@ def _to_gateway(filter_: Filter, wg: str, ports: str, known: str) -> list[str]:
         if filter_.routed
         else [
             "ct state established,related accept",
-            f"tcp dport {_elements((filter_.health_port, filter_.metrics_port))} accept",
+            f"tcp dport {any_of((filter_.health_port, filter_.metrics_port))} accept",
         ]
     )
     return [
@@ -217,7 +213,7 @@ def _through(filter_: Filter, wg: str, reach: str) -> list[str]:
 
 def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
     inward = _inward(filter_, wg)
-    rules = [f"ip daddr {_elements(NEVER)} drop"]
+    rules = [f"ip daddr {any_of(NEVER)} drop"]
     if known:
         rules.append(f"ip daddr {known} drop")
     if filter_.peer_to_peer:
@@ -228,7 +224,7 @@ def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
             rules += STRAYS
         # Only ever accepting: a part of a packet that cannot be read ends a rule, and a rule that
         # drops what is *not* allowed would let just that packet through
-        open_, *others = _may_reach(reach)
+        open_, *others = conditions(reach).values()
         rules += [
             f"{open_} accept",
             f"ip daddr != {reach} drop",
@@ -240,17 +236,7 @@ def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
 
 def _inward(filter_: Filter, wg: str) -> str:
     """All interfaces behind which clients are."""
-    return _elements(f'"{name}"' for name in (*INTERFACES, DEVICE)) if filter_.routed else wg
-
-
-def _may_reach(reach: str) -> tuple[str, ...]:
-    """Conditions: this client may go there. The first is to be asked before `reach` is."""
-    return (
-        f"ip saddr @{OPEN} ip daddr {reach}",
-        f"ip saddr . ip daddr . meta l4proto . th dport @{PORTS}",
-        f"ip saddr . ip daddr . meta l4proto @{PROTOCOLS}",
-        f"ip saddr . ip daddr @{NETWORKS}",
-    )
+    return any_of(f'"{name}"' for name in (*INTERFACES, DEVICE)) if filter_.routed else wg
 
 
 STRAYS = (
@@ -291,7 +277,7 @@ def _routed(
 
 
 def _translated(filter_: Filter, wg: str, reach: str) -> dict[str, tuple[str, list[str]]]:
-    resets = [f"{condition} reject with tcp reset" for condition in _may_reach(reach)]
+    resets = [f"{condition} reject with tcp reset" for condition in conditions(reach).values()]
     return {
         # at once, where its answers would never find the way; to whom it may reach, and no other
         "stray": ("", [*(resets if filter_.reach else ()), "drop"]),

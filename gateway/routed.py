@@ -12,11 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.access import NETWORKS, OPEN, PORTS, PROTOCOLS
+from gateway.access import PORTS, any_of, conditions
 from gateway.forwarding import DEVICE, MARK, PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from ipaddress import IPv4Network
 
 FORWARDED, LOOPS = "forwarded", "forward_loops"
@@ -39,11 +39,6 @@ class Routed:
     connections_to_clients: bool = False
 
 
-def networks(values: Iterable[object]) -> str:
-    """Several networks or addresses as one operand."""
-    return "{ " + ", ".join(str(value) for value in values) + " }"
-
-
 def first(pool: IPv4Network, wg: Iterable[str], gateways: str, *, peer_to_peer: bool) -> list[str]:
     """Before connection tracking: mark, and do not track, what goes on to another gateway.
 
@@ -51,7 +46,7 @@ def first(pool: IPv4Network, wg: Iterable[str], gateways: str, *, peer_to_peer: 
     gateway is never looked up again.
     """
     aside = ("lo", DEVICE, *(() if peer_to_peer else wg))
-    names = networks(f'"{name}"' for name in aside)
+    names = any_of(f'"{name}"' for name in aside)
     return [
         *capsules(gateways),
         f"iifname != {names} ip daddr {pool} meta mark set {MARK:#010x}",
@@ -98,30 +93,22 @@ def to_client(pool: IPv4Network, reach: str, routed: Routed, *, peer_to_peer: bo
         "tcp flags & (syn | ack) != syn goto answers",
     ]
     if routed.connections_to_clients:
-        rules += [f"{condition} accept" for condition in _reversed(reach, ports=False)]
+        # from any port: who may reach one port of a host is not reached by it
+        sets = conditions(reach, to_client=True).items()
+        rules += [f"{condition} accept" for name, condition in sets if name != PORTS]
     return rules
 
 
 def answers(reach: str) -> list[str]:
     """TCP that opens nothing: the same sets, the other way round."""
-    return [f"{condition} accept" for condition in _reversed(reach, ports=True)]
-
-
-def _reversed(reach: str, *, ports: bool) -> Iterator[str]:
-    """Conditions: the client may reach this host. A connection *to* a client comes from any port,
-    so that who may reach one port of a host is not reached by it."""
-    yield f"ip daddr @{OPEN} ip saddr {reach}"
-    if ports:
-        yield f"ip daddr . ip saddr . meta l4proto . th sport @{PORTS}"
-    yield f"ip daddr . ip saddr . meta l4proto @{PROTOCOLS}"
-    yield f"ip daddr . ip saddr @{NETWORKS}"
+    return [f"{condition} accept" for condition in conditions(reach, to_client=True).values()]
 
 
 def to_gateway(routed: Routed, gateways: str, health_port: int, metrics_port: int) -> list[str]:
     """What may reach the gateway itself, where the security group lets in the whole VPC."""
     known = [f"ip saddr {gateways} udp dport {PORT} accept"] if gateways else []
     watching = (
-        [f"ip saddr {networks(routed.monitoring)} tcp dport {metrics_port} accept"]
+        [f"ip saddr {any_of(routed.monitoring)} tcp dport {metrics_port} accept"]
         if routed.monitoring
         else []
     )
@@ -129,6 +116,6 @@ def to_gateway(routed: Routed, gateways: str, health_port: int, metrics_port: in
         *known,
         f"udp dport {PORT} drop",
         "ct state established,related accept",
-        f"ip saddr {networks(routed.vpc)} tcp dport {health_port} accept",
+        f"ip saddr {any_of(routed.vpc)} tcp dport {health_port} accept",
         *watching,
     ]
