@@ -7,14 +7,14 @@ Exit status: 0 it measured, whatever the figures; 1 it could not; 2 refused, not
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
+from lab import process
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(
     """Measure, print, and return the exit status."""
     options = parser.parse_args(argv)
     say = progress(parser.prog)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    process.end_as_if_interrupted()
     try:
         report = measure(options, say)
     except Refusal as err:
@@ -94,7 +94,3 @@ def count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
-
-
-def _as_interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

@@ -10,7 +10,6 @@ their gateway are among the samples, and make the median better than that of tho
 
 from __future__ import annotations
 
-import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -268,7 +267,7 @@ def figures_of(measurement: str, samples: Sequence[Mapping[str, Any]]) -> dict[s
 
 def measure(stack: Stack, args: argparse.Namespace, say: Say) -> Report:
     """Measure once; what was made for it is taken back, whatever way it ends."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    process.end_as_if_interrupted()
     with ExitStack() as exits:
         scene = Scene(stack, args, say, exits)
         once = {
@@ -302,7 +301,3 @@ def measure(stack: Stack, args: argparse.Namespace, say: Say) -> Report:
         }
         say("taking back what was made for it")
     return Report(args.measurement, figures_of(args.measurement, samples), conditions, samples)
-
-
-def _as_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -7,22 +7,28 @@ balancer's data plane goes by is the lab's `balancer-settings.json`. Both are pu
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bench.answers import await_takeover, healthy, metrics
 from bench.command import NotMeasured
 from effects import write_atomic
-from lab import balancer
+from lab import balancer, process, session
 from registry import items
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from ipaddress import IPv4Address
 
+    from bench.flows import Source
     from bench.ground import Ground
 
 FOLLOWED = 20.0
 """Seconds for both agents to read the control item, which they do every second."""
+WELL_WITHIN = 60.0
+"""Seconds for a gateway that was cut off to be healthy again and to know what it has missed."""
+SERVING_WITHIN = 240.0
+"""Seconds for another gateway to serve in a killed one's place."""
 LATE = 60.0
 """Seconds by which the data plane hears of a dead gateway if a bench says when its flows move."""
 
@@ -34,6 +40,23 @@ def know_each_other(ours: Mapping[str, float], theirs: Mapping[str, float]) -> b
         one.get("gatepair_remote_sessions", -1) >= other.get("gatepair_own_sessions", 0)
         for one, other in pairs
     )
+
+
+def busiest(
+    there: Mapping[Source, IPv4Address],
+    sources: Iterable[Source],
+    addresses: Mapping[str, IPv4Address],
+) -> str:
+    """Id of the gateway to which most of these sources' flows go. Raises `NotMeasured`. Pure.
+
+    `there`: where each live flow goes; `addresses`: the gateways', by id.
+    """
+    ids = {address: name for name, address in addresses.items()}
+    went = Counter(ids[there[one]] for one in sources if there.get(one) in ids)
+    if not went:
+        raise NotMeasured("no client has a flow to a gateway")
+    ((found, _),) = went.most_common(1)
+    return found
 
 
 class Pair:
@@ -78,6 +101,16 @@ class Pair:
         except (OSError, ValueError):
             return False
         return found >= self.addresses.keys() and (not self.takeover or self.known())
+
+    def await_well(self) -> None:
+        """Return once one of them may die."""
+        what = "both gateways are healthy and know of each other's sessions"
+        process.await_condition(what, self.well, timeout=WELL_WITHIN, interval=0.3)
+
+    def await_serving(self) -> None:
+        """Return once every gateway serves, whoever that is now."""
+        session.await_healthy(lambda _: None, SERVING_WITHIN)
+        self.look()
 
     # -------------------------------------------------------------- takeover
 

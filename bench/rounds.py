@@ -16,11 +16,11 @@ from bench import death, flows, roaming, tunnels
 from bench.answers import shaken
 from bench.command import NotMeasured
 from bench.outages import SECOND_WITHIN, aftermath, outage
-from bench.pair import Pair
+from bench.pair import Pair, busiest
 from bench.report import percentile
 from bench.traffic import Flow, Traffic
 from effects import Failed
-from lab import process, session
+from lab import process
 
 if TYPE_CHECKING:
     import argparse
@@ -38,9 +38,6 @@ PING_EVERY = 0.1
 LIVE_WITHIN = 30.0
 SETTLE = 4.0
 """Seconds after a round in which the next one is not begun."""
-STEADY_LIMIT = 60.0
-"""Seconds for a gateway that was cut off to be healthy again and to know what it has missed."""
-REPLACED_LIMIT = 240.0
 DETECTED_LIMIT = 20.0
 """Seconds for the checks to find a dead gateway: interval 5, timeout 2, threshold 2 make 12."""
 TAKEOVER_LIMIT = 20.0
@@ -110,8 +107,7 @@ class Scene:
     def steady(self) -> None:
         """Return once a gateway may die: the other one is well, knows all, and everybody talks."""
         began = time.monotonic()
-        what = "both gateways are healthy and know of each other's sessions"
-        process.await_condition(what, self.pair.well, timeout=STEADY_LIMIT, interval=0.3)
+        self.pair.await_well()
         time.sleep(max(0.0, SETTLE - (time.monotonic() - began)))
         names = [one.name for one in self.active]
         self.traffic.await_answers(names, since=time.monotonic(), within=STOCK_LIMIT)
@@ -168,13 +164,7 @@ class Scene:
 
     def serving(self) -> str:
         """Id of the gateway to which most of the clients' flows go."""
-        there = flows.present()
-        went = Counter(there[one.at] for one in self.active if one.at in there)
-        ids = {address: name for name, address in self.pair.addresses.items()}
-        known = [address for address, _ in went.most_common() if address in ids]
-        if not known:
-            raise NotMeasured("no client has a flow to a gateway")
-        return ids[known[0]]
+        return busiest(flows.present(), (one.at for one in self.active), self.pair.addresses)
 
     def strike(self, forced: float | None, *, kill: bool = False) -> Strike:
         """Let the gateway that serves die, and the load balancer find out."""
@@ -405,8 +395,7 @@ class Scene:
 
     def _await_replaced(self) -> None:
         self.say("waiting for the gateway that takes the killed one's place")
-        session.await_healthy(lambda _: None, REPLACED_LIMIT)
-        self.pair.look()
+        self.pair.await_serving()
 
 
 def summary(samples: Iterable[Mapping[str, Any] | None], of: str = "") -> str:

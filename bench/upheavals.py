@@ -21,12 +21,13 @@ from bench.courses import BROKEN_AFTER, judge
 from bench.crowd import PING_EVERY, gathered
 from bench.flows import Source
 from bench.helpers import Helpers
+from bench.pair import busiest
 from bench.report import percentile
 from bench.rotation import await_known, await_served, next_generation
-from bench.rounds import DETECTED_LIMIT, REPLACED_LIMIT, STEADY_LIMIT
+from bench.rounds import DETECTED_LIMIT
 from bench.streams import Streams
 from bench.traffic import Flow, Traffic
-from lab import host, netns, process, rolling, session
+from lab import host, netns, process, rolling
 
 if TYPE_CHECKING:
     import argparse
@@ -105,7 +106,7 @@ class Scene:
         names = [f"bench-held{n}" for n in range(self.options.clients)]
         self.clients = gathered(ground, server, names)
         # Not by the registry's members: one that was killed is one for minutes, and says nothing
-        self._await_healthy()
+        self.pair.await_serving()
         self.say(f"{mode}: {len(names)} clients are there")
         namespaces = {name: one.namespace for name, one in self.clients.items()}
         rate = self.options.kbit * 1000 // 8
@@ -143,7 +144,7 @@ class Scene:
     def recover(self) -> None:
         """After a round that went wrong: all gateways serve, and all streams talk."""
         death.heal()
-        self._await_healthy()
+        self.pair.await_serving()
         self.streams.renew()
 
     # -------------------------------------------------------------- what is done to gateways
@@ -154,7 +155,7 @@ class Scene:
         `helped`: the client helper runs beside each tunnel.
         """
         victim = self._gather()
-        self._steady()
+        self.pair.await_well()
         with self._helpers() if helped else contextlib.nullcontext():
             self.streams.renew()
             address = self.pair.addresses[victim]
@@ -165,8 +166,8 @@ class Scene:
             finally:
                 death.heal()
         if kill:
-            self._await_healthy()
-        self._steady()
+            self.pair.await_serving()
+        self.pair.await_well()
         facts = {name: {"detection": seconds} for name, seconds in detected.items()}
         event = FAILOVER if helped else PLAIN
         return self._judged(event, at, facts, how="killed" if kill else "cut")
@@ -193,7 +194,7 @@ class Scene:
         other = None if "instanceType" in self.deployed else OTHER_TYPE
         self.deployed.put(instanceType=other)
         rolling.await_replaced(self.say)
-        self._await_healthy()
+        self.pair.await_serving()
         left = before & set(self.ground.gateways())
         if left:
             raise NotMeasured(f"{', '.join(left)} was not replaced")
@@ -206,30 +207,17 @@ class Scene:
         self._helped = True
         return Helpers(clients, self.options.interval, self.ground.directory, follows=before)
 
-    def _await_healthy(self) -> None:
-        """Return once every gateway serves, whoever that is now."""
-        session.await_healthy(lambda _: None, REPLACED_LIMIT)
-        self.pair.look()
-
-    def _steady(self) -> None:
-        what = "both gateways are healthy and know of each other's sessions"
-        process.await_condition(what, self.pair.well, timeout=STEADY_LIMIT, interval=0.3)
-
     def _gather(self) -> str:
         """Let every client's flow go to the gateway that most go to; its id."""
         there, server = flows.present(), tunnels.server(self.stack)
-        went = [there[at] for one in self.clients.values() if (at := source(one)) in there]
-        ids = {address: name for name, address in self.pair.addresses.items()}
-        known = Counter(address for address in went if address in ids)
-        if not known:
-            raise NotMeasured("no client has a flow to a gateway")
-        ((chosen, _),) = known.most_common(1)
-        led = [one for one in self.clients.values() if there.get(source(one)) != chosen]
+        chosen = busiest(there, map(source, self.clients.values()), self.pair.addresses)
+        address = self.pair.addresses[chosen]
+        led = [one for one in self.clients.values() if there.get(source(one)) != address]
         for one in led:
-            tunnels.lead(one, server, chosen)
+            tunnels.lead(one, server, address)
         # Or what they have open would belong to the gateway that they are led away from
         self.streams.renew(anew={one.name for one in led})
-        return ids[chosen]
+        return chosen
 
     def _await_detected(self, victim: IPv4Address, at: float) -> dict[str, float]:
         """Client -> seconds until the load balancer let go of its flow, of those that it did."""

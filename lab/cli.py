@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -17,7 +16,19 @@ from typing import TYPE_CHECKING, NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 
 from effects import Failed, Refusal
-from lab import clients, edge, flow_records, host, kinds, machine, netns, proofs, session, status
+from lab import (
+    clients,
+    edge,
+    flow_records,
+    host,
+    kinds,
+    machine,
+    netns,
+    process,
+    proofs,
+    session,
+    status,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +49,7 @@ Look around:
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit status."""
     options = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    process.end_as_if_interrupted()
     try:
         return options.command(options)
     except Refusal as err:
@@ -195,10 +206,6 @@ def _client(options: argparse.Namespace) -> int:
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise Refusal("lab", "needs root for namespaces and machines", "run it with sudo")
-
-
-def _as_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _tell(code: int, message: str) -> int:

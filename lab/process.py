@@ -55,6 +55,15 @@ def await_condition(
         time.sleep(interval)
 
 
+def end_as_if_interrupted() -> None:
+    """From now on SIGTERM raises `KeyboardInterrupt`: what is undone at one is at the other."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def daemon(module: str, *arguments: str) -> list[str]:
     """The command of a daemon of ours: `python -m lab.MODULE ARGUMENTS`."""
     return [sys.executable, "-m", f"lab.{module}", *arguments]

@@ -100,3 +100,13 @@ def test_a_broken_pid_file_counts_as_no_daemon() -> None:
 def test_awaiting_a_condition_names_it_when_time_is_up() -> None:
     with pytest.raises(TimeoutError, match=r"the sky falls: not so after 0\.1 s"):
         process.await_condition("the sky falls", lambda: False, timeout=0.1)
+
+
+def test_a_command_can_be_ended_like_one_that_is_interrupted() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        process.end_as_if_interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from bench.answers import healthy_in, series
-from bench.pair import know_each_other
+from bench.command import NotMeasured
+from bench.flows import Source
+from bench.pair import busiest, know_each_other
 
 WELL, ILL = {"state": "healthy"}, {"state": "unhealthy", "reason": "Target.Timeout"}
 
@@ -37,3 +41,16 @@ def test_two_gateways_know_each_other_if_neither_has_sessions_unknown_to_the_oth
 
 def test_a_gateway_that_says_nothing_knows_nothing() -> None:
     assert not know_each_other({}, {})
+
+
+def test_the_busiest_gateway_is_the_one_to_which_most_of_the_clients_flows_go() -> None:
+    away = IPv4Address("192.0.2.1")
+    near, far, gone = (IPv4Address(f"10.0.0.{number}") for number in (4, 5, 6))
+    sources = [Source(away, port) for port in range(7)]
+    there = dict(zip(sources, (near, far, far, gone, gone, gone), strict=False))
+    gateways = {"i-near": near, "i-far": far}
+    assert busiest(there, sources, gateways) == "i-far"
+    assert busiest(there, sources[:1], gateways) == "i-near"
+    for nobody in (sources[3:], []):
+        with pytest.raises(NotMeasured, match="no client has a flow"):
+            busiest(there, nobody, gateways)
