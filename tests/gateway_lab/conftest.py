@@ -5,26 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_lab.bed import Bed, await_true, standing
-from gateway_lab.second import Second, beside, create_group
+from gateway_lab import routed_pair, second
+
+from gateway.access import EVERYWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gateway_lab.bed import Bed
+
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Bed, Second, str]]:
+def pair(tmp_path: Path) -> Iterator[tuple[Bed, second.Second, str]]:
     """Both gateways, serving, and the first one's instance id."""
-    ids: list[str] = []
+    with second.both(tmp_path) as found:
+        yield found
 
-    def first(bed: Bed) -> str:
-        ids.extend(create_group(bed))
-        return ids[0]
 
-    with standing(tmp_path, first) as bed, beside(bed, ids[1]) as second:
-        bed.control(7)
-        bed.start_agent()
-        second.start_agent()
-        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
-        yield bed, second, ids[0]
+@pytest.fixture
+def lane(tmp_path: Path) -> Iterator[routed_pair.Pair]:
+    """Routed; the client's session is on the second gateway, the VPC's route on the first."""
+    with routed_pair.pair(tmp_path) as both:
+        both.load(routed_pair.ROUTED, {routed_pair.CLIENT: EVERYWHERE})
+        both.hold(routed_pair.SECOND)
+        yield both

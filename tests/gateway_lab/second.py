@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway_lab.bed import GATEWAY, HERE, MOTO_PORT, Bed, await_true, ip
+from gateway_lab.bed import GATEWAY, HERE, MOTO_PORT, Bed, await_true, ip, standing
 from gateway_lab.relay import Relay
 
 from effects import run
-from registry.items import GatewayRecord, gateway_key
+from registry.items import SNAT, GatewayRecord, gateway_key
 
 if TYPE_CHECKING:
     import subprocess
@@ -131,6 +131,25 @@ def beside(bed: Bed, instance: str) -> Generator[Second]:
     finally:
         aws.close()
         dynamodb.close()
+
+
+@contextmanager
+def both(directory: Path, *, egress: str = SNAT) -> Generator[tuple[Bed, Second, str]]:
+    """The bed with both gateways, serving generation 7, and the first one's instance id."""
+    ids: list[str] = []
+
+    def first(bed: Bed) -> str:
+        ids.extend(create_group(bed))
+        return ids[0]
+
+    with standing(directory, first) as bed, beside(bed, ids[1]) as second:
+        bed.control(7, egress=egress)
+        bed.start_agent()
+        # moto lets two writers of one version have their way at the same moment; AWS does not
+        await_true("the gossip key", (directory / "gossip.key").exists)
+        second.start_agent()
+        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
+        yield bed, second, ids[0]
 
 
 def await_acks(bed: Bed, gateway: str, other: str, generation: int) -> Any:

@@ -19,22 +19,19 @@ from gateway_lab.routed_pair import (
     CLIENT,
     FIRST,
     POOL,
-    ROUTED,
     SECOND,
     Pair,
-    pair,
 )
 
 from effects import run
-from gateway.access import EVERYWHERE, TABLE
+from gateway.access import TABLE
 from gateway.takeover import rules
 from gateway.takeover.nflog import Nflog
 from gateway.takeover.resume import Resumption, Sender
 from lab.netns import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from pathlib import Path
+    from collections.abc import Generator
 
 DOUBLED = 4
 """Retries after 0.2, 0.6, 1.4 and 3 s: the next one would come 3.2 s later."""
@@ -45,15 +42,6 @@ AT_ONCE, ALONE = 0.5, 1.5
 CUT = "table inet cut { chain cut { type filter hook forward priority -300; policy drop; }; }"
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Iterator[Pair]:
-    """Routed; the client's session is on the second gateway, the VPC's route on the first."""
-    with pair(tmp_path) as both:
-        both.load(ROUTED, {CLIENT: EVERYWHERE})
-        both.hold(SECOND)
-        yield both
 
 
 def nft(namespace: str, text: str) -> None:

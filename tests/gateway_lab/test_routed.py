@@ -22,7 +22,6 @@ from gateway_lab.routed_pair import (
     VPC,
     Pair,
     bound,
-    pair,
     passes,
 )
 
@@ -33,9 +32,6 @@ from gateway.routed import FORWARDED, LOOPS, Routed
 from lab.netns import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from gateway.access import Access
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(60)]
@@ -44,15 +40,6 @@ OPEN_TO_CLIENTS = replace(
     ROUTED, routed=Routed(vpc=(VPC,), monitoring=(), connections_to_clients=True)
 )
 SNAT = replace(ROUTED, routed=None)
-
-
-@pytest.fixture
-def lane(tmp_path: Path) -> Iterator[Pair]:
-    """Routed; the client's session is on the second gateway, the VPC's route on the first."""
-    with pair(tmp_path) as both:
-        both.load(ROUTED, {CLIENT: EVERYWHERE})
-        both.hold(SECOND)
-        yield both
 
 
 def only(*rules: str) -> dict[IPv4Address, Access]:

@@ -12,9 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_lab.bed import GATEWAY, POOL, Bed, await_true, ip, kill, standing
+from gateway_lab.bed import GATEWAY, POOL, Bed, await_true, ip, kill
 from gateway_lab.crowd import BALANCER, HOST, TARGETS, Client, Crowd, crowd
-from gateway_lab.second import SECOND, Second, beside, create_group
+from gateway_lab.second import SECOND, Second, both
 
 from effects import run
 from gateway import forwarding
@@ -39,34 +39,19 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[tuple[Crowd, Second]]:
     """Both gateways in routed mode; the VPC's route leads to the first one, and so do clients."""
-    ids: list[str] = []
-
-    def first(bed: Bed) -> str:
-        ids.extend(create_group(bed))
-        return ids[0]
-
-    with standing(tmp_path, first) as bed, beside(bed, ids[1]) as second:
-        bed.control(7, egress=ROUTED)
-        bed.start_agent()
-        await_true("the gossip key", (tmp_path / "gossip.key").exists)
-        second.start_agent()
-        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
-        with crowd(bed, CLIENTS, POOL) as clients:
-            ip(f"-n {BALANCER} route add {POOL} via 10.20.9.1")
-            for gateway in (GATEWAY, SECOND):
-                await_true(
-                    "admitted", lambda at=gateway: bed.metric("gatepair_peers", at) == CLIENTS
-                )
-                await_true("the device", lambda at=gateway: "UP" in device(at))
-            server_key = bed.wg("show", "wg0", "public-key")
-            for client in clients.clients:
-                client.connect(server_key)
-                assert client.reaches_host()
-                client.start_pings(tmp_path)
-            known = lambda: bed.metric("gatepair_remote_sessions", SECOND) >= CLIENTS  # noqa: E731
-            await_true("known", known)
-            await_true("held", lambda: bed.metric("gatepair_held_peers") == CLIENTS)
-            yield clients, second
+    with both(tmp_path, egress=ROUTED) as (bed, second, _), crowd(bed, CLIENTS, POOL) as clients:
+        ip(f"-n {BALANCER} route add {POOL} via 10.20.9.1")
+        for gateway in (GATEWAY, SECOND):
+            await_true("admitted", lambda at=gateway: bed.metric("gatepair_peers", at) == CLIENTS)
+            await_true("the device", lambda at=gateway: "UP" in device(at))
+        server_key = bed.wg("show", "wg0", "public-key")
+        for client in clients.clients:
+            client.connect(server_key)
+            assert client.reaches_host()
+            client.start_pings(tmp_path)
+        await_true("known", lambda: bed.metric("gatepair_remote_sessions", SECOND) >= CLIENTS)
+        await_true("held", lambda: bed.metric("gatepair_held_peers") == CLIENTS)
+        yield clients, second
 
 
 def device(gateway: str) -> str:

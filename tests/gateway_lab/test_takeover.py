@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_lab.bed import GATEWAY, POOL, Bed, await_true, standing
+from gateway_lab.bed import GATEWAY, POOL, Bed, await_true
 from gateway_lab.crowd import PORT, SERVICE, Client, Crowd, crowd
-from gateway_lab.second import SECOND, Second, beside, create_group
+from gateway_lab.second import SECOND, Second, both
 
 from effects import run
 from lab.netns import inside
@@ -37,31 +37,19 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(200)]
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[tuple[Crowd, Second]]:
     """Both gateways, and clients that have sessions on the first one and ping through it."""
-    ids: list[str] = []
-
-    def first(bed: Bed) -> str:
-        ids.extend(create_group(bed))
-        return ids[0]
-
-    with standing(tmp_path, first) as bed, beside(bed, ids[1]) as second:
-        bed.control(7)
-        bed.start_agent()
-        # moto lets two writers of one version have their way at the same moment; AWS does not
-        await_true("the gossip key", (tmp_path / "gossip.key").exists)
-        second.start_agent()
-        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
-        with crowd(bed, CLIENTS, POOL, sharing=SHARING) as clients:
-            await_true(
-                "admitted", lambda: admitted(bed, GATEWAY) == CLIENTS == admitted(bed, SECOND)
-            )
-            server_key = bed.wg("show", "wg0", "public-key")
-            for client in clients.clients:
-                client.connect(server_key)
-                assert client.reaches_host()
-                client.start_pings(tmp_path)
-            await_true("known", lambda: sessions(bed, SECOND) >= CLIENTS)
-            await_true("held", lambda: held(bed, GATEWAY) == CLIENTS)
-            yield clients, second
+    with (
+        both(tmp_path) as (bed, second, _),
+        crowd(bed, CLIENTS, POOL, sharing=SHARING) as clients,
+    ):
+        await_true("admitted", lambda: admitted(bed, GATEWAY) == CLIENTS == admitted(bed, SECOND))
+        server_key = bed.wg("show", "wg0", "public-key")
+        for client in clients.clients:
+            client.connect(server_key)
+            assert client.reaches_host()
+            client.start_pings(tmp_path)
+        await_true("known", lambda: sessions(bed, SECOND) >= CLIENTS)
+        await_true("held", lambda: held(bed, GATEWAY) == CLIENTS)
+        yield clients, second
 
 
 def admitted(bed: Bed, gateway: str) -> float:

@@ -10,10 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from gateway_lab.bed import GATEWAY, POOL, Bed, await_true, standing
+from gateway_lab.bed import GATEWAY, POOL, Bed, await_true
 from gateway_lab.crowd import PORT, SERVICE, Crowd, crowd
 from gateway_lab.noise import INITIATION, RESPONSE, TRANSPORT, Peer, server_key
-from gateway_lab.second import SECOND, beside, create_group
+from gateway_lab.second import SECOND, both
 from gateway_lab.test_scale import cpu, rss
 
 from lab.netns import inside
@@ -124,18 +124,7 @@ def register(bed: Bed, keys: list[str]) -> None:
 def test_a_thousand_sessions_go_on_after_their_gateway_has_died(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ids: list[str] = []
-
-    def first(bed: Bed) -> str:
-        ids.extend(create_group(bed))
-        return ids[0]
-
-    with standing(tmp_path, first) as bed, beside(bed, ids[1]) as second:
-        bed.control(7)
-        bed.start_agent()
-        await_true("the gossip key", (tmp_path / "gossip.key").exists)
-        second.start_agent()
-        await_true("healthy", lambda: bed.healthy() and second.healthy(), timeout=30)
+    with both(tmp_path) as (bed, second, _):
         everybody = Thousand(server_key(bed.wg("show", "wg0", "public-key")), SESSIONS)
         register(bed, [peer.public_key for peer in everybody.peers])
         for gateway in (GATEWAY, SECOND):
