@@ -14,17 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import answers, harm, outcomes, stranger, tunnels
-from bench.command import NotMeasured
 from bench.fault_scene import LET_GO_WITHIN, await_seen, journal
 from bench.ground import operators_command
 from bench.harm import RECEIVED, SENT
 from bench.outcomes import Promise
+from bench.stack_file import varied
 from effects import Failed
-from lab import host, machine, netns, paths, session, status
+from lab import host, machine, netns, session, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from pathlib import Path
     from types import FunctionType
 
     from bench.fault_scene import Fault
@@ -52,7 +51,6 @@ UNDONE_AFTER = 12.0
 """Seconds after which a handshake that nobody completes is undone (gateway/takeover/desk.py)."""
 DRAIN_LIMIT = 200.0
 BOOT_LIMIT = 120.0
-LINE = "gatepair:keyGenerations: [1]"
 
 REPLAYS = 20
 REPLAY_EVERY = 0.25
@@ -476,7 +474,7 @@ def rotation_one_down(fault: Fault) -> None:
     fault.begins()
     fault.exits.enter_context(harm.cut(fault.victim, [RECEIVED, SENT]))
     fault.until_left()
-    session.deploy(_stack_file(fault, [1, 2]))
+    session.deploy(varied(fault.ground.directory, {"keyGenerations": [1, 2]}))
     await_seen("one gateway serves both keys", lambda: {1, 2} in _served(fault), 30)
     fault.ends()
     fault.victim_lets_go()
@@ -491,16 +489,6 @@ def rotation_one_down(fault: Fault) -> None:
 def _served(fault: Fault) -> list[set[int]]:
     """The generations that each gateway serves."""
     return [set(one.public_key) for one in status.read().gateways if one.id in fault.addresses]
-
-
-def _stack_file(fault: Fault, generations: Sequence[int]) -> Path:
-    """The lab's own, with other key generations."""
-    text = (paths.CHECKOUT / "stacks" / "Pulumi.lab.yaml").read_text()
-    if text.count(LINE) != 1:
-        raise NotMeasured(f"stacks/Pulumi.lab.yaml has not one line {LINE!r}")
-    file = fault.ground.directory / "Pulumi.lab.yaml"
-    file.write_text(text.replace(LINE, f"gatepair:keyGenerations: {list(generations)}"))
-    return file
 
 
 @case(

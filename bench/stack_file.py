@@ -15,6 +15,7 @@ from lab import paths, rolling, session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from bench.ground import Ground
 
@@ -72,6 +73,16 @@ class StackFile:
 
     def _write(self, values: Mapping[str, Any]) -> None:
         write_atomic(self._file, altered(self._text, {**self._present, **values}))
+
+
+def varied(directory: Path, values: Mapping[str, Any]) -> Path:
+    """A copy of the lab's stack file in this directory, with other values, for `up --stack-file`.
+
+    Keys without the project's name.
+    """
+    file = directory / STACK_FILE.name
+    write_atomic(file, altered(STACK_FILE.read_text(), values))
+    return file
 
 
 def altered(text: str, values: Mapping[str, Any]) -> str:

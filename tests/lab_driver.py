@@ -143,13 +143,18 @@ class LabDriver:
         status, _, text = self.on(gateway, "python3", "-c", code).stdout.partition(" ")
         return int(status), text
 
-    def metrics(self, gateway: str) -> dict[str, float]:
-        """A gateway's metrics: series to value."""
+    def page(self, gateway: str, path: str = "/metrics") -> str:
+        """A page of a gateway's metrics, as it is served."""
         code = (
             "import urllib.request as r\n"
-            "print(r.urlopen('http://127.0.0.1:9586/metrics', timeout=5).read().decode())"
+            f"u = 'http://127.0.0.1:9586{path}'\n"
+            "print(r.urlopen(u, timeout=5).read().decode(), end='')"
         )
-        lines = self.on(gateway, "python3", "-c", code).stdout.splitlines()
+        return self.on(gateway, "python3", "-c", code).stdout
+
+    def metrics(self, gateway: str) -> dict[str, float]:
+        """A gateway's metrics: series to value."""
+        lines = self.page(gateway).splitlines()
         series = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, _, value in series}
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from lab_driver import ROOT, eventually
+from lab_driver import eventually
+
+from bench.stack_file import varied
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lab_driver import LabDriver
 
-LINE = "gatepair:keyGenerations: [1]"
-
 
 def served(lab: LabDriver) -> list[set[str]]:
     """The generations that each gateway says it serves."""
-    return [set(gateway["public_key"]) for gateway in lab.status()["gateways"]]
+    return list(map(set, lab.public_keys()))
 
 
 @pytest.mark.timeout(1800)
@@ -25,10 +25,7 @@ def test_both_gateways_serve_both_keys_and_the_second_goes_again(
     lab: LabDriver, tmp_path: Path
 ) -> None:
     gateways = lab.both_healthy()
-    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
-    assert text.count(LINE) == 1
-    file = tmp_path / "Pulumi.lab.yaml"
-    file.write_text(text.replace(LINE, "gatepair:keyGenerations: [1, 2]"))
+    file = varied(tmp_path, {"keyGenerations": [1, 2]})
     assert "1 updated" in lab.lab("up", "--stack-file", str(file), timeout=300).stderr
     both = {"1", "2"}
     eventually("both keys are served", lambda: served(lab) == [both, both], within=60)

@@ -10,15 +10,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from lab_driver import ROOT
 from lab_pings import LONGEST_GAP, Pings
+
+from bench.stack_file import varied
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lab_driver import LabDriver
 
-LINE = "gatepair:keyGenerations: [1]"
 LIMIT = 500
 
 
@@ -29,10 +29,7 @@ def test_a_changed_stack_file_replaces_both_gateways_in_turn(
     before = set(lab.both_healthy())
     keys = lab.public_keys()
     assert keys[0] == keys[1]
-    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
-    assert text.count(LINE) == 1
-    file = tmp_path / "Pulumi.lab.yaml"
-    file.write_text(text.replace(LINE, f"{LINE}\n  gatepair:instanceType: t4g.medium"))
+    file = varied(tmp_path, {"instanceType": "t4g.medium"})
     # not alice: at the end she is sent through one address after the other, as a proof
     with Pings(lab, "bob", at_most=LIMIT) as pings:
         said = lab.lab("up", "--stack-file", str(file), timeout=LIMIT, check=False)

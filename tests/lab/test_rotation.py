@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lab_driver import HOST, ROOT, UP_LIMIT, eventually
+from lab_driver import HOST, UP_LIMIT, eventually
 from lab_helper import beside, config_of, lost, with_helper
 
+from bench.stack_file import varied
 from lab import session
 from registry.items import COMMAND_KEY, CONTROL_KEY
 
@@ -19,27 +20,17 @@ if TYPE_CHECKING:
 
     from lab_driver import LabDriver
 
-LINE = "gatepair:keyGenerations: [1]"
-
 
 @pytest.fixture
 def deploy(lab: LabDriver, tmp_path: Path) -> Iterator[Callable[[list[int]], str]]:
     """Deploy the lab's stack with other key generations; at the end, with its own again."""
-    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
-    assert text.count(LINE) == 1
-    file = tmp_path / "Pulumi.lab.yaml"
 
     def up(generations: list[int]) -> str:
-        file.write_text(text.replace(LINE, f"gatepair:keyGenerations: {generations}"))
+        file = varied(tmp_path, {"keyGenerations": generations})
         return lab.lab("up", "--stack-file", str(file), timeout=UP_LIMIT).stderr
 
     yield up
     lab.lab("up", timeout=UP_LIMIT)
-
-
-def keys(lab: LabDriver) -> list[dict[str, str]]:
-    """Generation to public key, of each gateway."""
-    return [gateway["public_key"] for gateway in lab.status()["gateways"]]
 
 
 @pytest.mark.timeout(400)
@@ -48,16 +39,16 @@ def test_a_rotation_overlaps_and_touches_one_resource(
 ) -> None:
     lab.both_healthy()
     machines = lab.gateways()
-    (old, _) = keys(lab)
+    (old, _) = lab.public_keys()
     said = deploy([1, 2])
     assert "1 updated" in said
     assert not any(word in said for word in (" created", " replaced", " deleted")), said
 
     def both() -> bool:
-        return all(set(k) == {"1", "2"} for k in keys(lab))
+        return all(set(k) == {"1", "2"} for k in lab.public_keys())
 
     eventually("both generations are served by both gateways", both, within=30)
-    (one, other) = keys(lab)
+    (one, other) = lab.public_keys()
     assert one == other
     assert one["1"] == old["1"]
     assert one["2"] != old["1"]
@@ -68,7 +59,9 @@ def test_a_rotation_overlaps_and_touches_one_resource(
 
     deploy([1])
     eventually(
-        "only generation 1 is served", lambda: all(set(k) == {"1"} for k in keys(lab)), within=30
+        "only generation 1 is served",
+        lambda: all(set(k) == {"1"} for k in lab.public_keys()),
+        within=30,
     )
     assert lab.on("dave", "ping", "-c", "1", "-W", "3", HOST, check=False).status != 0
     lab.answered("alice")
@@ -118,7 +111,7 @@ def test_a_rotation_loses_no_packet_with_the_helper_and_is_one_reconnect_without
     ):
         eventually("pings are answered", lambda: lost(pings)[0] > 5, within=20)
         assert only(deploy([1, 2]))
-        (one, other) = keys(lab)
+        (one, other) = lab.public_keys()
         assert one == other
         new = one["2"]
         eventually("the helper has moved", lambda: carried_by(lab, "helped") == new, within=30)
@@ -166,7 +159,7 @@ def test_a_rotation_is_completed_while_a_gateway_is_down(
     deploy([1, 2])
     gateways = lab.both_healthy(but=victim)
     assert survivor in gateways
-    (one, other) = keys(lab)
+    (one, other) = lab.public_keys()
     assert one == other
     assert set(one) == {"1", "2"}
     for client in ("alice", "bob"):
@@ -180,17 +173,15 @@ def step(lab: LabDriver, tmp_path: Path) -> Iterator[Callable[..., None]]:
     `lab up` would wait until all is well, and a gateway that drains is not; a way back of two
     generations is a jump.
     """
-    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
-    file = tmp_path / "Pulumi.lab.yaml"
 
     def to(*generations: int, on: int = 2) -> None:
-        file.write_text(text.replace(LINE, f"gatepair:keyGenerations: {list(generations)}"))
+        file = varied(tmp_path, {"keyGenerations": list(generations)})
         (touched,) = session.deployed(file)["updated"]
         assert touched.endswith("::peer-registry-control")
         wanted = set(map(str, generations))
         eventually(
             f"{on} gateways serve {wanted}",
-            lambda: sum(set(found) == wanted for found in keys(lab)) >= on,
+            lambda: sum(set(found) == wanted for found in lab.public_keys()) >= on,
             within=30,
         )
 
@@ -227,7 +218,7 @@ def test_two_rotations_in_a_row_use_each_slot_again_and_lose_nothing(
     answered, missing = lost(pings)
     assert answered > 100
     assert missing == [], f"of {answered}; {events.read_text()}"
-    assert f"PublicKey = {keys(lab)[0]['3']}\n" in conf.read_text()
+    assert f"PublicKey = {lab.public_keys()[0]['3']}\n" in conf.read_text()
 
 
 @pytest.mark.long
@@ -249,7 +240,7 @@ def test_a_rotation_goes_on_while_a_gateway_drains(
         finally:
             lab.script("gateways", *words, "--withdraw")
     lab.both_healthy()
-    (one, other) = keys(lab)
+    (one, other) = lab.public_keys()
     assert one == other
     assert set(one) == {"1", "2"}, "it has caught up"
     lab.answered("alice")
@@ -276,7 +267,7 @@ def test_a_burnt_generation_does_not_come_back(
             return all("1 is burnt" in lab.faults(gateway) for gateway in lab.gateways())
 
         eventually("both gateways say that it is burnt", said, within=30)
-        assert all(set(found) == {"2"} for found in keys(lab))
+        assert all(set(found) == {"2"} for found in lab.public_keys())
         lab.answered("alice")
     finally:
         lab.dynamodb.put_item(TableName=table, Item=control)
@@ -286,7 +277,7 @@ def test_a_burnt_generation_does_not_come_back(
 
 @pytest.mark.timeout(300)
 def test_a_jump_is_refused_by_the_gateways(lab: LabDriver) -> None:
-    before = keys(lab)
+    before = lab.public_keys()
     control = {"pk": {"S": "control"}, "sk": {"S": "control"}}
     table = lab.stack.table
     item = lab.dynamodb.get_item(TableName=table, Key=control)["Item"]
@@ -298,7 +289,7 @@ def test_a_jump_is_refused_by_the_gateways(lab: LabDriver) -> None:
             return all("a jump" in lab.faults(gateway) for gateway in lab.gateways())
 
         eventually("both gateways say that it is a jump", said, within=20)
-        assert keys(lab) == before
+        assert lab.public_keys() == before
         lab.answered("alice")
     finally:
         lab.dynamodb.put_item(TableName=table, Item=item)

@@ -9,6 +9,7 @@ from lab_driver import ROOT, UP_LIMIT, eventually
 from prometheus_server import Prometheus, prometheus
 from promtool import promtool
 
+from bench.stack_file import varied
 from lab import host, netns
 
 if TYPE_CHECKING:
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 WITHIN = 30.0
 """Seconds for a few scrapes."""
 
-PAGE = (
-    "import sys, urllib.request as r\n"
-    "print(r.urlopen('http://127.0.0.1:9586' + sys.argv[1], timeout=5).read().decode(), end='')"
-)
 OF_THE_KERNEL = ("gatepair_interface_received_bytes_total", "gatepair_conntrack_entries")
 """Read from places that a machine has and a test's process has not."""
 
@@ -33,9 +30,7 @@ pytestmark = pytest.mark.timeout(200)
 @pytest.fixture
 def let_in(lab: LabDriver, tmp_path: Path) -> Iterator[None]:
     """The gateways' metrics are open to the private host's subnet; at the end they are not."""
-    text = (ROOT / "stacks" / "Pulumi.lab.yaml").read_text()
-    file = tmp_path / "Pulumi.lab.yaml"
-    file.write_text(text + '  gatepair:monitoringCidrs: ["10.20.32.0/24"]\n')
+    file = varied(tmp_path, {"monitoringCidrs": ["10.20.32.0/24"]})
     lab.lab("up", "--stack-file", str(file), timeout=UP_LIMIT)
     yield
     lab.lab("up", timeout=UP_LIMIT)
@@ -72,7 +67,7 @@ def reached(server: Prometheus) -> list[str]:
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/totals"])
 def test_what_a_gateway_serves_is_as_prometheus_wants_it(lab: LabDriver, path: str) -> None:
     for gateway in lab.both_healthy():
-        page = lab.on(gateway, "python3", "-c", PAGE, path).stdout
+        page = lab.page(gateway, path)
         assert all(f"\n{name}" in page for name in OF_THE_KERNEL), page
         answer = promtool("check", "metrics", stdin=page)
         assert (answer.good, answer.text) == (True, "")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bench.ground import Ground
-from bench.stack_file import STACK_FILE, StackFile, altered, touches
+from bench.stack_file import STACK_FILE, StackFile, altered, touches, varied
 from effects import Refusal
 from lab import project, session
 
@@ -28,8 +28,7 @@ def test_only_the_named_values_change() -> None:
 
 
 def test_a_value_that_the_file_does_not_have_is_added(tmp_path: Path) -> None:
-    file = tmp_path / "Pulumi.lab.yaml"
-    file.write_text(altered(STACK_FILE.read_text(), {"takeover": False}))
+    file = varied(tmp_path, {"takeover": False})
     loaded = project.load(STACK_FILE.parents[1], "lab", file)
     assert loaded.config["gatepair:takeover"] == "false"
 
