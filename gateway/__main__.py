@@ -12,6 +12,7 @@ from gateway.agent import Agent
 from gateway.circle import Circle
 from gateway.client_service import ClientService
 from gateway.cloudwatch import CloudWatchTeller
+from gateway.connection_watch import ConnectionWatch
 from gateway.custody import Custody
 from gateway.gossip_key import GossipKey
 from gateway.gossip_link import Link
@@ -62,7 +63,16 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
     circle, presence = Circle(link, board, post), Presence(link, board)
     key = GossipKey(Custody(secret), settings.gossip_version, agent.paths.gossip_key, link)
     key.recall()
-    takeover = TakeoverWatch(settings.port, link, board, agent.hub, memory=agent.memory, post=post)
+    connections = ConnectionWatch(link, board)
+    takeover = TakeoverWatch(
+        settings.port,
+        link,
+        board,
+        agent.hub,
+        memory=agent.memory,
+        post=post,
+        open_of=connections.of,
+    )
     routes = RouteWatch(
         RouteHolds(clients.dynamodb, settings.table, now),
         RouteCloud(clients.ec2, clients.elbv2),
@@ -85,6 +95,7 @@ def pollers(agent: Agent, clients: Clients, metadata: Metadata, link: Link) -> l
         Poller("gossip key", key.step, post),
         Poller("gossip", circle.step, post),
         Poller("takeover", takeover.step, post),
+        Poller("open connections", connections.step, post),
         Poller("presence", presence.step, post),
         Poller("routes", routes.step, post),
         Poller("cloudwatch", teller.step, post, retry=60.0),

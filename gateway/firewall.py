@@ -264,14 +264,14 @@ def _routed(
         ),
         "last": (
             "type filter hook output priority raw; policy accept;",
-            routed.capsules(known),
+            [*routed.capsules(known), *routed.asked(pool)],
         ),
         "to_client": ("", [*judged, "drop"]),
         "answers": ("", [*answers, "drop"]),
         # only what has been judged, wherever that was, has a word in it
         "let_through": (
             "type filter hook postrouting priority filter; policy accept;",
-            takeover.report_stalled(wg, _inward(filter_, wg)),
+            [routed.unasked(), *takeover.report_stalled(wg, _inward(filter_, wg))],
         ),
     }
 

@@ -30,6 +30,9 @@ TAG_BYTES = 16
 LIMIT = 1200
 """Bytes of a datagram that holds several changes; below every path's MTU."""
 
+OVERHEAD = 160
+"""Bytes of a datagram that are not its body's items: header, ids, tag, count."""
+
 LARGEST = 8192
 """Bytes of any datagram: a change with very many rules goes alone. A VPC carries 9001."""
 
@@ -62,6 +65,8 @@ class Kind(IntEnum):
     """What I know of your sessions: you seem to have been started again."""
     PRESENCE = 7
     """I am here; and in a word what I do for clients (gateway.presence)."""
+    CONNECTIONS = 8
+    """Open TCP connections of clients that are here (gateway.takeover.connections)."""
 
 
 class Refused(ValueError):  # noqa: N818 - an answer
@@ -235,16 +240,12 @@ def pack_changes(epoch: str, changes: Iterable[Change]) -> Iterator[bytes]:
         packed = _packed(change)
         if len(packed) > LARGEST - LIMIT:
             break
-        if some and sum(map(len, some)) + len(packed) > LIMIT - _OVERHEAD - len(head):
+        if some and sum(map(len, some)) + len(packed) > LIMIT - OVERHEAD - len(head):
             yield head + wire.count(len(some)) + b"".join(some)
             some = []
         some.append(packed)
     if some:
         yield head + wire.count(len(some)) + b"".join(some)
-
-
-_OVERHEAD = 160
-"""Bytes of a datagram that are no changes: header, ids, tag, count."""
 
 
 def _packed(change: Change) -> bytes:

@@ -11,10 +11,16 @@ from effects import write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.status import Board
+    from gateway.status import Board, Status
 
 EVERY = 2.0
 """Seconds between looks; nothing is written while nothing changes."""
+
+
+def held(status: Status) -> frozenset[IPv4Address]:
+    """The tunnel addresses of all clients whose sessions are here. Pure."""
+    addresses = status.admitted.addresses
+    return frozenset(addresses[key] for _, key in status.sessions.holding if key in addresses)
 
 
 class HeldClients:
@@ -26,12 +32,10 @@ class HeldClients:
 
     def step(self) -> float:
         """Write what has changed. Raises `OSError`."""
-        status = self._board.status
-        addresses = status.admitted.addresses
-        held = frozenset(addresses[key] for _, key in status.sessions.holding if key in addresses)
-        if held != self._before:
-            write_atomic(self._path, json.dumps(sorted(map(str, held))), mode=0o600)
-            self._before = held
+        now = held(self._board.status)
+        if now != self._before:
+            write_atomic(self._path, json.dumps(sorted(map(str, now))), mode=0o600)
+            self._before = now
         return EVERY
 
 

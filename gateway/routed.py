@@ -61,6 +61,25 @@ def capsules(gateways: str) -> list[str]:
     return [f"{both} udp dport {PORT} notrack accept"] if gateways else []
 
 
+def asked(pool: IPv4Network) -> list[str]:
+    """What the gateway asks a connection's end in the other's name is not tracked.
+
+    It would be a connection that the host has opened. (gateway.takeover.question)
+    """
+    return [
+        f"meta l4proto tcp ip {which} {pool} fib saddr type != local notrack"
+        for which in ("saddr", "daddr")
+    ]
+
+
+def unasked() -> str:
+    """Of what leaves: the questions are nobody's segments, and are not reported as such.
+
+    All else that is not tracked goes to another gateway.
+    """
+    return f'oifname != "{DEVICE}" ct state untracked accept'
+
+
 def stop_here() -> str:
     """Of what reaches the gateway itself: nothing that has come through another one."""
     return f'iifname "{DEVICE}" counter name "{LOOPS}" drop'

@@ -47,9 +47,14 @@ class Reader:
         """All that is left."""
         return self.take(len(self._data) - self._at)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self._at == len(self._data)
+
     def end(self) -> None:
         """Refuse anything that follows."""
-        if self._at != len(self._data):
+        if not self.ended:
             raise ValueError("too long")
 
 

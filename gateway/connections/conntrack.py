@@ -129,13 +129,17 @@ class Watch:
         self._plug.close()
 
 
-def listing() -> Iterator[bytes]:
-    """Bodies of all that is tracked now, some at a time. Raises `OSError`."""
+def listing(protocol: int = 0) -> Iterator[bytes]:
+    """Bodies of all that is tracked now, some at a time. Raises `OSError`.
+
+    With a protocol, as IP numbers them, of that alone; kernels before 5.8 list all nevertheless.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as plug:
         plug.settimeout(5.0)
         plug.bind((0, 0))
-        body = struct.pack("!BBH", _IPV4, 0, 0)
-        plug.send(struct.pack("=IHHII", events.HEADERS, events.GET, _REQUEST_DUMP, 1, 0) + body)
+        body = struct.pack("!BBH", _IPV4, 0, 0) + (events.only(protocol) if protocol else b"")
+        size = events.HEADER + len(body)
+        plug.send(struct.pack("=IHHII", size, events.GET, _REQUEST_DUMP, 1, 0) + body)
         while True:
             for kind, found in events.messages(plug.recv(_LONGEST)):
                 if kind == events.DONE:

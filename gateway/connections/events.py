@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from gateway.takeover.connections import Connection
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from ipaddress import IPv4Network
@@ -30,9 +32,18 @@ TUPLE, TUPLE_IP, IP_SOURCE, IP_DESTINATION = 1, 1, 1, 2
 _TUPLE_PROTOCOL, _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 2, 1, 2, 3
 _STATE, _STATE_TCP, _STATE_TCP_NOW = 4, 1, 1
 _COUNTED_THERE, _COUNTED_BACK, _PACKETS, _BYTES = 9, 10, 1, 2
+_TIMEOUT = 7
 _ID = 12
+_ONLY, _ONLY_THERE, _ONLY_BACK, _BY_PROTOCOL = 25, 1, 2, 1 << 3
+"""CTA_FILTER, CTA_FILTER_ORIG_FLAGS and _REPLY_FLAGS, and CTA_FILTER_F_CTA_PROTO_NUM."""
+_NESTED = 0x8000
 _TIMES, _START, _STOP = 20, 1, 2
 _TYPE = 0x3FFF
+
+TCP = 6
+_ESTABLISHED = 3
+_OPEN = (_ESTABLISHED, 4, 5)
+"""States in which there may be something to send again: the last two are half closed."""
 
 CLOSING = {4: "fin_wait", 5: "close_wait", 6: "last_ack", 7: "time_wait", 8: "close"}
 """States in which TCP has closed the connection, by the kernel's names of their timeouts."""
@@ -87,6 +98,42 @@ def flow(body: bytes, pool: IPv4Network) -> Flow | None:
         return None
 
 
+def only(protocol: int) -> bytes:
+    """Attributes of a request for a listing of this protocol alone."""
+    number = _attribute(_NUMBER, bytes([protocol]))
+    ends = _attribute(TUPLE | _NESTED, _attribute(_TUPLE_PROTOCOL | _NESTED, number))
+    there = _attribute(_ONLY_THERE, struct.pack("=I", _BY_PROTOCOL))
+    back = _attribute(_ONLY_BACK, struct.pack("=I", 0))
+    return ends + _attribute(_ONLY | _NESTED, there + back)
+
+
+def _attribute(kind: int, content: bytes) -> bytes:
+    size = ATTRIBUTE + len(content)
+    return struct.pack("=HH", size, kind) + content + bytes(-size % 4)
+
+
+def open_tcp(body: bytes, pool: IPv4Network) -> tuple[int, Connection] | None:
+    """A client's open TCP connection, and the seconds until it is forgotten if nothing is said.
+
+    None for anything else. Of two clients, whoever opened it is the client.
+    """
+    try:
+        found = _attributes(body[HEADERS - HEADER :])
+        ends = _attributes(found[TUPLE])
+        what, where = _attributes(ends[_TUPLE_PROTOCOL]), _attributes(ends[TUPLE_IP])
+        state = _attributes(_attributes(found[_STATE])[_STATE_TCP])[_STATE_TCP_NOW][0]
+        if what[_NUMBER][0] != TCP or state not in _OPEN:
+            return None
+        near = IPv4Address(where[IP_SOURCE]), _number(what[_SOURCE_PORT])
+        far = IPv4Address(where[IP_DESTINATION]), _number(what[_DESTINATION_PORT])
+        left = struct.unpack("!I", found[_TIMEOUT])[0]
+    except (struct.error, KeyError, IndexError):
+        return None
+    if near[0] not in pool:
+        near, far = far, near
+    return (left, Connection(*near, *far)) if near[0] in pool else None
+
+
 def _flow(found: dict[int, bytes], base: int, pool: IPv4Network) -> Flow | None:
     ends = _attributes(found[TUPLE])
     addresses = _attributes(ends[TUPLE_IP])
@@ -139,4 +186,8 @@ def _long(data: bytes | None) -> int:
 
 
 def _port(data: bytes | None) -> int | None:
-    return struct.unpack("!H", data)[0] if data else None
+    return _number(data) if data else None
+
+
+def _number(data: bytes) -> int:
+    return struct.unpack("!H", data)[0]

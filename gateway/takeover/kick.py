@@ -21,6 +21,8 @@ import struct
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.takeover import ipv4
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
@@ -31,18 +33,15 @@ gateway drives it to."""
 COPIES = math.ceil(math.log2(_LAST / _FIRST))
 """Messages for one segment: as many as there are doublings between the two."""
 
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _TCP = struct.Struct("!HHIIBB")
 """Ports, sequence and acknowledgement numbers, length of the header, flags."""
 _TCP_HEADER = 20
 _ICMP = struct.Struct("!BBHI")
 _QUOTED = struct.Struct("!HHI")
 _UNREACHABLE, _HOST = 3, 1
-_ICMP_PROTOCOL, _TCP_PROTOCOL = 1, 6
 _SYN, _RST, _ACK = 0x02, 0x04, 0x10
 _FRAGMENT = 0x3FFF
 """More to come, or not the first."""
-_TTL = 64
 ANY = IPv4Address(0)
 
 
@@ -68,22 +67,22 @@ def kick(segment: bytes, pool: IPv4Network) -> Kick | None:
 
     None for anything else, for fragments, and for segments that acknowledge nothing, open or reset.
     """
-    if len(segment) < _IPV4.size:
+    if len(segment) < ipv4.HEADER.size:
         return None
-    first, _tos, _length, _id, fragment, _ttl, protocol, _sum, source, to = _IPV4.unpack_from(
+    first, _tos, _length, _id, fragment, _ttl, protocol, _sum, source, to = ipv4.HEADER.unpack_from(
         segment
     )
     at = (first & 15) * 4
-    if first >> 4 != 4 or protocol != _TCP_PROTOCOL or fragment & _FRAGMENT:  # noqa: PLR2004
+    if first >> 4 != 4 or protocol != ipv4.TCP or fragment & _FRAGMENT:  # noqa: PLR2004
         return None
-    if at < _IPV4.size or len(segment) < at + _TCP.size:
+    if at < ipv4.HEADER.size or len(segment) < at + _TCP.size:
         return None
     sport, dport, _number, acknowledged, _size, flags = _TCP.unpack_from(segment, at)
     quoted = segment[: at + _QUOTED.size]
     near, far = IPv4Address(to), IPv4Address(source)
     if flags & (_SYN | _RST | _ACK) != _ACK or not (near in pool or far in pool):
         return None
-    answered = _ipv4(to, source, _TCP_PROTOCOL, _TCP_HEADER)
+    answered = ipv4.header(to, source, ipv4.TCP, _TCP_HEADER)
     answered += _QUOTED.pack(dport, sport, acknowledged)
     return Kick(
         near if near in pool else far,
@@ -95,25 +94,6 @@ def kick(segment: bytes, pool: IPv4Network) -> Kick | None:
 
 def _unreachable(quoted: bytes, told: IPv4Address, pool: IPv4Network) -> bytes:
     icmp = _ICMP.pack(_UNREACHABLE, _HOST, 0, 0) + quoted
-    icmp = _ICMP.pack(_UNREACHABLE, _HOST, _checksum(icmp), 0) + quoted
+    icmp = _ICMP.pack(_UNREACHABLE, _HOST, ipv4.checksum(icmp), 0) + quoted
     teller = pool[1] if told in pool else ANY
-    return _ipv4(teller.packed, told.packed, _ICMP_PROTOCOL, len(icmp)) + icmp
-
-
-def destination(packet: bytes) -> str:
-    """Where an IPv4 packet goes."""
-    return str(IPv4Address(packet[16:20]))
-
-
-def _ipv4(source: bytes, to: bytes, protocol: int, length: int) -> bytes:
-    """A header, of a packet with so many bytes behind it."""
-    head = (0x45, 0, _IPV4.size + length, 0, 0, _TTL, protocol)
-    return _IPV4.pack(*head, _checksum(_IPV4.pack(*head, 0, source, to)), source, to)
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071, of an even number of bytes."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return ipv4.header(teller.packed, told.packed, ipv4.ICMP, len(icmp)) + icmp

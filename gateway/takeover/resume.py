@@ -4,25 +4,44 @@ The packet filter shows one segment a second of each of their connections (gatew
 What follows from it (gateway.takeover.kick) waits until the session is there: WireGuard queues 128
 packets for a peer without one, and those should be the segments themselves.
 
+That follows from what an end says, and while its own timer runs a stalled end says nothing. So both
+ends of every connection that the client's last gateway has told of (gateway.takeover.connections)
+are asked (gateway.takeover.question), and what they answer is such a segment.
+
 Clients of a gateway that has fallen silent are expected, too: what hosts send them meanwhile goes
 to that gateway. If it is dead that is lost, and the host is told so once the client is here.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
+import math
+import secrets
 import socket
 import time
 from typing import TYPE_CHECKING
 
-from gateway.takeover.kick import COPIES, Kick, destination, kick
+from gateway.takeover.ipv4 import destination
+from gateway.takeover.kick import COPIES, Kick, kick
+from gateway.takeover.question import questions
 from gateway.takeover.rules import RESUMED_LIFETIME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from ipaddress import IPv4Address, IPv4Network
 
+    from gateway.takeover.connections import Connection
+
 log = logging.getLogger(__name__)
+
+ASK_AFTER = (0.1, 1.2, 2.3, 3.4)
+"""Seconds after a session has come, at which the ends of its connections are asked: not before the
+filter shows what they answer; again since until a route of the VPC has moved, which takes two
+seconds, what the host says is lost. The filter shows one answer a second."""
+
+AT_ONCE = 100
+"""Connections that are asked about in one go: less than 10 ms of work."""
 
 
 class Sender:
@@ -63,8 +82,12 @@ class Resumption:
         self,
         send: Callable[[bytes], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        open_of: Callable[[IPv4Address], Iterable[Connection]] = lambda _client: (),
     ) -> None:
-        self._send, self._monotonic = send or Sender(), monotonic
+        """`open_of`: the connections of a client that another gateway had."""
+        self._send, self._monotonic, self._open_of = send or Sender(), monotonic, open_of
+        self._to_ask: list[tuple[float, Connection]] = []
+        """A heap: when, and which."""
         self.pool: IPv4Network | None = None
         """The clients'; None: not in routed mode, and nothing is done."""
         self._expected: dict[IPv4Address, tuple[float, dict[bytes, Kick]]] = {}
@@ -91,10 +114,35 @@ class Resumption:
         if self.pool is None:
             return
         self.unshown.add(client)
-        self.found(client)
+        self._tell_held(client)
+        now = self._monotonic()
+        for connection in self._open_of(client):
+            for after in ASK_AFTER:
+                heapq.heappush(self._to_ask, (now + after, connection))
 
     def found(self, client: IPv4Address) -> None:
-        """Its session is here or at another gateway that is heard: what was held is told."""
+        """Its session is at another gateway, which is heard: what was held is told."""
+        self._tell_held(client)
+        if self._to_ask:
+            self._to_ask = [one for one in self._to_ask if one[1].client != client]
+            heapq.heapify(self._to_ask)
+
+    def ask(self) -> None:
+        """Ask those whose turn has come, some at a time."""
+        now = self._monotonic()
+        for _ in range(AT_ONCE):
+            if not self._to_ask or self._to_ask[0][0] > now:
+                return
+            _due, connection = heapq.heappop(self._to_ask)
+            for packet in questions(connection, secrets.randbits(32)):
+                self._send(packet)
+
+    @property
+    def next_ask(self) -> float:
+        """Monotonic seconds; infinity if nobody is to be asked."""
+        return self._to_ask[0][0] if self._to_ask else math.inf
+
+    def _tell_held(self, client: IPv4Address) -> None:
         _since, held = self._expected.pop(client, (0.0, {}))
         for one in held.values():
             self._tell(one.packet)

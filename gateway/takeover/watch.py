@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.messages import Message
     from gateway.observe import FilterMemory
     from gateway.status import Board, Status
+    from gateway.takeover.connections import Connection
     from gateway.takeover.desk import Deed
     from gateway.takeover.hub import Hub, Item
     from gateway.takeover.journal import Fact
@@ -105,6 +106,7 @@ class TakeoverWatch:
         post: Callable[[Message], None],
         listen: Callable[[tuple[int, ...]], Nflog] = Nflog,
         send: Callable[[bytes], None] | None = None,
+        open_of: Callable[[IPv4Address], Iterable[Connection]] = lambda _client: (),
         call: Callable[..., str] = _run,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -112,7 +114,7 @@ class TakeoverWatch:
         self._port, self._link, self._board, self._hub = port, link, board, hub
         self._memory, self._post, self._listen, self._call = memory, post, listen, call
         self._wall, self._monotonic = wall, monotonic
-        self._resumption = Resumption(send, monotonic)
+        self._resumption = Resumption(send, monotonic, open_of)
         self._stranded: dict[str, float] = {}
         """Instance id -> when its clients were last expected here."""
         self._recipients = Recipients()
@@ -173,10 +175,12 @@ class TakeoverWatch:
         self._tell_owners(desk, status)
         self._expect_stranded()
         self._flush(desk, status)
+        self._resumption.ask()
         return 0.0
 
     def _pause(self, desk: Desk) -> float:
-        now, until = self._monotonic(), [TICK]
+        now = self._monotonic()
+        until = [TICK, self._resumption.next_ask - now]
         if desk.unsettled:
             until.append(self._look_at - now)
         if self._to_watch or self._resumption.unshown:

@@ -18,16 +18,20 @@ from gateway_lab.bed import await_true
 from gateway_lab.routed_pair import (
     CLIENT,
     FIRST,
+    HOST,
     POOL,
     SECOND,
     Pair,
+    passes,
 )
 
 from effects import run
 from gateway.access import TABLE
+from gateway.connections import conntrack, events
 from gateway.takeover import rules
+from gateway.takeover.connections import Connection
 from gateway.takeover.nflog import Nflog
-from gateway.takeover.resume import Resumption, Sender
+from gateway.takeover.resume import ASK_AFTER, Resumption, Sender
 from lab.netns import inside
 
 if TYPE_CHECKING:
@@ -54,8 +58,8 @@ def backoff(plug: socket.socket) -> int:
 
 
 @contextmanager
-def kicking(sent: list[bytes]) -> Generator[None]:
-    """The second gateway does what the takeover thread does there."""
+def kicking(sent: list[bytes], *known: Connection) -> Generator[None]:
+    """The second gateway does what the takeover thread does there; `known` were told to it."""
     with inside(SECOND):
         ears = Nflog((rules.STALLED,))
     sender, over = Sender(), threading.Event()
@@ -65,7 +69,7 @@ def kicking(sent: list[bytes]) -> Generator[None]:
         sender(packet)
 
     def work() -> None:
-        resumption = Resumption(send)
+        resumption = Resumption(send, open_of=lambda client: known if client == CLIENT else ())
         resumption.pool = POOL
         with inside(SECOND):
             resumption.arrived(CLIENT)
@@ -73,7 +77,9 @@ def kicking(sent: list[bytes]) -> Generator[None]:
                 run(["nft", "-f", "-"], stdin=text)
             ready.set()
             while not over.is_set():
-                select.select([ears], [], [], 0.1)
+                pause = max(0.0, min(0.1, resumption.next_ask - time.monotonic()))
+                select.select([ears], [], [], pause)
+                resumption.ask()
                 for group, packet in ears.read():
                     assert group == rules.STALLED
                     assert resumption.segment(packet)
@@ -91,12 +97,13 @@ def kicking(sent: list[bytes]) -> Generator[None]:
         sender.close()
 
 
-def stall(stalled: socket.socket) -> None:
-    """It has said something in vain, and tried again and again; now the path is back."""
+def stall(*stalled: socket.socket) -> None:
+    """They have said something in vain, and tried again and again; now the path is back."""
     for gateway in (FIRST, SECOND):
         nft(gateway, CUT)
-    stalled.sendall(b"late\n")
-    await_true("four retries", lambda: backoff(stalled) == DOUBLED, 20)
+    for one in stalled:
+        one.sendall(b"late\n")
+    await_true("four retries", lambda: all(backoff(one) == DOUBLED for one in stalled), 20)
     for gateway in (FIRST, SECOND):
         nft(gateway, "delete table inet cut")
 
@@ -149,3 +156,62 @@ def test_a_connection_that_is_well_takes_no_harm_and_is_shown_once_a_second(lane
         seconds = time.monotonic() - began
     assert 7 <= len(sent) <= 7 * 2 * (seconds + 2)
     assert {IPv4Address(packet[16:20]) for packet in sent} >= {CLIENT}
+
+
+def known(near: socket.socket, far: socket.socket) -> Connection:
+    return Connection(CLIENT, near.getsockname()[1], HOST, far.getsockname()[1])
+
+
+@pytest.mark.parametrize("stalls", ["client", "host", "both"])
+def test_ends_that_are_asked_go_on_although_nobody_says_anything(lane: Pair, stalls: str) -> None:
+    near, far = lane.connect(8000)
+    ends = {"client": (near,), "host": (far,), "both": (near, far)}[stalls]
+    stall(*ends)
+    began = time.monotonic()
+    with kicking([], known(near, far)):
+        for one in ends:
+            other = far if one is near else near
+            other.settimeout(10)
+            assert other.recv(5) == b"late\n"
+        took = time.monotonic() - began
+        assert took < ASK_AFTER[0] + AT_ONCE
+    (entry,) = [line for line in lane.second.tracked() if "dport=8000" in line]
+    assert f"src={CLIENT} dst={HOST}" in entry, "the gateway's own question opens nothing"
+
+
+def test_who_is_asked_of_a_connection_that_is_over_and_of_one_that_never_was_takes_no_harm(
+    lane: Pair,
+) -> None:
+    near, far = lane.connect(8000)
+    gone = Connection(CLIENT, 40000, HOST, 8000)
+    sent: list[bytes] = []
+    with kicking(sent, known(near, far), gone):
+        await_true("all questions", lambda: len(sent) >= 2 * 4 * len(ASK_AFTER), 10)
+        assert passes(near, far)
+        assert passes(far, near)
+        far.close()
+        assert near.recv(5) == b""
+
+
+def test_a_gateway_knows_its_clients_connections_from_connection_tracking(lane: Pair) -> None:
+    near, far = lane.connect(8000)
+    with inside(SECOND):
+        bodies = list(conntrack.listing(events.TCP))
+        everything = list(conntrack.listing())
+    found = [one for body in bodies if (one := events.open_tcp(body, POOL))]
+    assert [connection for _, connection in found] == [known(near, far)]
+    assert found[0][0] > 0
+    lane.ping()
+    assert len(bodies) <= len(everything)
+    near.close()
+    far.close()
+
+    def left() -> list[object]:
+        with inside(SECOND):
+            return [
+                one
+                for body in conntrack.listing(events.TCP)
+                if (one := events.open_tcp(body, POOL))
+            ]
+
+    await_true("nothing is open", lambda: left() == [], 5)

@@ -258,7 +258,11 @@ def test_what_goes_on_is_marked_and_not_tracked_and_keeps_its_mark_until_it_is_r
         'meta mark 0x00006702 fib daddr . mark oifname != "gpfwd" meta mark set 0',
         "meta mark 0x00006702 notrack",
     ]
-    assert rules(render(ROUTED), "last") == [capsules]
+    assert rules(render(ROUTED), "last") == [
+        capsules,
+        "meta l4proto tcp ip saddr 100.96.0.0/16 fib saddr type != local notrack",
+        "meta l4proto tcp ip daddr 100.96.0.0/16 fib saddr type != local notrack",
+    ]
     before, *slots = rules(render(ROUTED), "mark_forwarded")
     assert before == "meta mark 0x00006702 accept"
     assert slots == rules(render(FILTER), "mark_forwarded")
@@ -326,6 +330,7 @@ def test_one_segment_a_second_of_who_has_just_come_is_shown_when_it_has_been_let
     )
     wg, inward = '{ "wg0", "wg1" }', '{ "wg0", "wg1", "gpfwd" }'
     assert rules(text, "let_through") == [
+        'oifname != "gpfwd" ct state untracked accept',
         f"oifname {inward} ip daddr @resumed {shown}",
         f"iifname {wg} oifname != {inward} ip saddr @resumed {shown}",
     ]

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from gateway.takeover import rules
-from gateway.takeover.kick import COPIES, destination, kick
+from gateway.takeover.ipv4 import destination
+from gateway.takeover.kick import COPIES, kick
 from gateway.takeover.resume import Resumption
 
 POOL = IPv4Network("100.96.0.0/16")

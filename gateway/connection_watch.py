@@ -1,0 +1,94 @@
+"""In routed mode each gateway tells the others which TCP connections its clients have open.
+
+So that whoever takes a client over can ask the ends of each where it stands, at once
+(gateway.takeover.resume): nothing that follows from a connection is lost if one is not told of.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway.circle import others
+from gateway.connections import conntrack, events
+from gateway.gossip import Kind
+from gateway.held_clients import held
+from gateway.takeover import connections
+from gateway.takeover.sessions import LIFETIME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from ipaddress import IPv4Address, IPv4Network
+
+    from gateway.gossip import Frame
+    from gateway.gossip_link import Link
+    from gateway.status import Board
+    from gateway.takeover.connections import Connection, Open
+
+EVERY = 2.0
+"""Seconds between looks; who has no connection then that is older stalls as before."""
+
+SHARE = 0.005
+"""Of the time, that may go into it: with thousands of connections it is done more rarely."""
+
+AGAIN = 20.0
+"""Seconds before the same is told again: a datagram may have been lost, a gateway have come."""
+
+KEEP = LIFETIME / 1000
+"""Seconds that a word counts, if there is no later one: as long as a session that moves."""
+
+
+class ConnectionWatch:
+    """One step of the poller that looks and tells; and what was heard."""
+
+    def __init__(
+        self,
+        link: Link,
+        board: Board,
+        *,
+        listing: Callable[[int], Iterable[bytes]] = conntrack.listing,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._link, self._board = link, board
+        self._listing, self._monotonic = listing, monotonic
+        self._told: dict[IPv4Address, tuple[float, frozenset[Connection]]] = {}
+        self._heard: dict[IPv4Address, tuple[float, frozenset[Connection]]] = {}
+        link.on(Kind.CONNECTIONS, self._on_connections)
+
+    def step(self) -> float:
+        """Tell what is new or was not told for a while. Raises `OSError`."""
+        status, began = self._board.status, self._monotonic()
+        control, circle = status.state.control, others(status.state)
+        if control is None or not control.routed or not circle:
+            self._told.clear()
+            return EVERY
+        mine = held(status)
+        found = connections.choose(self._found(control.client_pool), mine)
+        told = {client: self._told[client] for client in self._told if client in mine}
+        ended: Open = {client: frozenset() for client, (_, some) in told.items() if some}
+        news = {
+            client: some
+            for client, some in {**ended, **found}.items()
+            if client not in told or told[client][1] != some or began - told[client][0] >= AGAIN
+        }
+        for body in connections.pack(news):
+            self._link.send(Kind.CONNECTIONS, body, circle)
+        self._told = told | {client: (began, some) for client, some in news.items()}
+        return max(EVERY, (self._monotonic() - began) / SHARE)
+
+    def _found(self, pool: IPv4Network) -> Iterator[tuple[int, Connection]]:
+        for body in self._listing(events.TCP):
+            found = events.open_tcp(body, pool)
+            if found is not None:
+                yield found
+
+    def of(self, client: IPv4Address) -> frozenset[Connection]:
+        """What the gateway that it was on has told last."""
+        at, some = self._heard.get(client, (float("-inf"), frozenset()))
+        return some if self._monotonic() - at < KEEP else frozenset()
+
+    def _on_connections(self, frame: Frame, _source: IPv4Address) -> None:
+        now = self._monotonic()
+        self._heard = {
+            client: word for client, word in self._heard.items() if now - word[0] < KEEP
+        } | {client: (now, some) for client, some in connections.unpack(frame.body).items()}
