@@ -154,6 +154,31 @@ def alarms(*, gateways: int, slots: tuple[int, ...]) -> tuple[Alarm, ...]:
             threshold=0,
             times=2,
         ),
+        Alarm(
+            name="connections-unrecorded",
+            says="a gateway does not record clients' connections: who reaches what is not kept",
+            runbook="connection-log",
+            series=one("RecordsConnections", "Minimum"),
+            compare=BELOW,
+            threshold=1,
+            times=5,
+        ),
+        Alarm(
+            name="connections-left-out",
+            says="connections have no record",
+            runbook="connection-log",
+            series=one("ConnectionsLeftOut", "Maximum"),
+            threshold=0,
+            times=1,
+        ),
+        Alarm(
+            name="connections-queued",
+            says="records of connections fill more than 80 % of a gateway's queue on disk",
+            runbook="connection-log",
+            series=one("ConnectionQueue", "Maximum"),
+            threshold=80,
+            times=1,
+        ),
     )
 
 

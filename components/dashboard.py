@@ -70,6 +70,14 @@ OURS: tuple[tuple[str, tuple[Line, ...]], ...] = (
             Line("PacketsOverAllowance", "Sum", "packets that EC2 dropped"),
         ),
     ),
+    (
+        "Connection log",
+        (
+            Line("RecordsConnections", "Sum", "gateways that record"),
+            Line("ConnectionsLeftOut", "Sum", "connections without a record"),
+            Line("ConnectionQueue", "Maximum", "percent of the queue on disk"),
+        ),
+    ),
 )
 """Title and lines of each graph of what gateways tell."""
 

@@ -1,4 +1,4 @@
-"""What Amazon CloudWatch is told: a dozen numbers a minute, in one request, however many the peers.
+"""What Amazon CloudWatch is told: some numbers a minute, in one request, however many the peers.
 
 Each gateway of a stack tells the same metrics with the same dimension, and CloudWatch puts them
 together: the largest lag, the sum of the clients, the number of those that told anything. So there
@@ -11,15 +11,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.chrony import TOLERATED
+from gateway.connections import counts as connections
+from gateway.connections import spool
 from gateway.kernel_counts import KernelCounts
 from gateway.metrics import online_peers
+from gateway.paths import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gateway.connections.counts import Counts
     from gateway.status import Board, Status
 
 NAMESPACE = "gatepair"
@@ -60,8 +65,25 @@ class Kernel:
     """Packets that EC2 dropped since the last time, for want of tracked connections."""
 
 
+@dataclass(frozen=True)
+class ConnectionLog:
+    """How its process fares; as it is here, there is none."""
+
+    working: bool = False
+    left_out: int = 0
+    """Connections without a record, since the last time."""
+    queued: float = 0.0
+    """Percent of what may wait on disk."""
+
+
 def points(
-    status: Status, kernel: Kernel, known_before: int, *, wall: float, monotonic: float
+    status: Status,
+    kernel: Kernel,
+    log: ConnectionLog,
+    known_before: int,
+    *,
+    wall: float,
+    monotonic: float,
 ) -> Iterator[Point]:
     """All numbers of one minute; what is not known is left out. Pure.
 
@@ -89,6 +111,9 @@ def points(
         yield Point("TrackedFlows", kernel.tracked, "Percent")
     if kernel.refused is not None:
         yield Point("PacketsOverAllowance", kernel.refused)
+    yield Point("RecordsConnections", int(log.working))
+    yield Point("ConnectionsLeftOut", log.left_out)
+    yield Point("ConnectionQueue", log.queued, "Percent")
 
 
 def request(stack: str, minute: int, found: Iterator[Point]) -> dict[str, Any]:
@@ -118,14 +143,17 @@ class CloudWatchTeller:
         board: Board,
         counts: KernelCounts | None = None,
         *,
+        recorded: Callable[[], Counts | None] | None = None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client, self._stack, self._board = client, stack, board
         self._counts = counts or KernelCounts()
+        self._recorded = recorded or partial(connections.read, Paths().connection_counts)
         self._wall, self._monotonic = wall, monotonic
         self._minute = self._known = 0
         self._refused: int | None = None
+        self._left_out: int | None = None
 
     def step(self) -> float:
         """Tell this minute, unless it has begun before this process or is told already.
@@ -142,7 +170,8 @@ class CloudWatchTeller:
     def _tell(self, minute: int, wall: float) -> None:
         status, known = self._board.status, self._known
         self._known = status.state.head_generation
-        found = points(status, self._kernel(), known, wall=wall, monotonic=self._monotonic())
+        log = self._log()
+        found = points(status, self._kernel(), log, known, wall=wall, monotonic=self._monotonic())
         self._client.put_metric_data(**request(self._stack, minute, found))
 
     def _kernel(self) -> Kernel:
@@ -151,4 +180,17 @@ class CloudWatchTeller:
         return Kernel(
             tracked=100.0 * flows.entries / flows.limit if flows and flows.limit else None,
             refused=None if now is None else max(0, now - (now if before is None else before)),
+        )
+
+    def _log(self) -> ConnectionLog:
+        counts, before = self._recorded(), self._left_out
+        if counts is None:
+            return ConnectionLog()
+        self._left_out = now = sum(counts.left_out.values())
+        before = now if before is None else before
+        return ConnectionLog(
+            working=counts.working(self._monotonic()),
+            # the process may have been started anew, and counts from nothing
+            left_out=now - before if now >= before else now,
+            queued=100.0 * counts.queue_bytes / spool.LIMIT,
         )

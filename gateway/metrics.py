@@ -75,7 +75,8 @@ class StatusCollector(Collector):
         yield from _kernel(self._counts)
         if status.state.control is not None and status.state.control.routed:
             yield from _forwarding(self._counts, status)
-        yield from _connections(self._recorded(), monotonic)
+        # the clock after the counts: they may have been written while this page was made
+        yield from _connections(self._recorded(), self._monotonic())
 
 
 def _wireguard(status: Status) -> Iterator[Metric]:

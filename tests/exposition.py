@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from promql import read
 from unit.gateway.samples import ALICE, control
 
-from gateway import circle, metrics
+from gateway import circle, metrics, routed
 from gateway.chrony import Clock
+from gateway.connections.counts import Counts
 from gateway.gossip_link import Link
 from gateway.health import Verdict
 from gateway.kernel_counts import REFUSED_BY_EC2, KernelCounts
 from gateway.messages import KeyDated, KeyFault, KeyReady, Trouble
 from gateway.peers import Admitted
+from gateway.routes.view import RoutesView
 from gateway.state import State, receive
 from gateway.status import Status
 from gateway.takeover.hub import SessionsView
 from gateway.wireguard import Device, DevicePeer
+from registry.items import ROUTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +37,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 Series = dict[str, list[dict[str, str]]]
 """Metric -> the labels of each of its series."""
+
+TABLES = ("rtb-1", "rtb-2")
+"""Route tables of the sample's stack, which is a routed one: it has every metric."""
 
 TARGET = frozenset({"job", "stack", "instance"})
 """Labels that Prometheus gives to what it scrapes, as docs/monitoring.md tells it to."""
@@ -46,7 +53,9 @@ BESIDE: dict[str, frozenset[str]] = {
 
 def status() -> Status:
     """A gateway in the middle of a rotation, with a second generation that it may not serve."""
-    state = State(served=(7, 8), control=control(7, 8), head_generation=12, known=None)
+    told = replace(control(7, 8), egress=ROUTED, route_tables=TABLES)
+    state = State(served=(7, 8), control=told, head_generation=12, known=None)
+    state = replace(state, routes=RoutesView(held=TABLES, changes=2))
     for message in (
         KeyReady(7, "SERVER-7"),
         KeyDated(7, 1000),
@@ -75,6 +84,7 @@ def status() -> Status:
             holding=frozenset({("wg0", "KEY-alice")}),
             own=1,
             remote=3,
+            elsewhere={"100.96.0.6": "10.20.0.11"},
             counts={"takeovers": 2, "relinquished": 1, "started": 2},
         ),
         at=100.0,
@@ -92,7 +102,21 @@ def kernel(directory: Path) -> KernelCounts:
     ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(f"{number}\n")
-    return KernelCounts(directory, directory, statistics=lambda _device: {REFUSED_BY_EC2: 5})
+    counters = [
+        {"counter": {"name": name, "packets": 40 - number}}
+        for number, name in enumerate(routed.COUNTERS)
+    ]
+    return KernelCounts(
+        directory,
+        directory,
+        list_counters=lambda: json.dumps({"nftables": counters}),
+        statistics=lambda _device: {REFUSED_BY_EC2: 5},
+    )
+
+
+def recorded_at(now: float) -> Counts:
+    """What its connection log has counted by `now`, in monotonic seconds: one a second."""
+    return Counts(at=now, recorded=int(now) + 1, shipped=int(now), queue_bytes=320)
 
 
 def exposition(directory: Path, *, peers: bool = True) -> str:
@@ -105,6 +129,7 @@ def exposition(directory: Path, *, peers: bool = True) -> str:
         now=lambda: 2000.0,
         monotonic=lambda: 101.0,
         counts=kernel(directory),
+        recorded=lambda: recorded_at(100.0),
         peers=peers,
     )
     return metrics.page(collector)().decode()

@@ -16,6 +16,7 @@ FUNCTIONS = frozenset(
         "clamp_min",
         "increase",
         "max_over_time",
+        "min_over_time",
         "quantile_over_time",
         "rate",
         "vector",

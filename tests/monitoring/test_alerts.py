@@ -10,6 +10,8 @@ from exposition import ROOT, document, recorded, rules, unmet
 from promql import read
 from promtool import promtool
 
+from gateway.connections import spool
+
 if TYPE_CHECKING:
     from exposition import Series
 
@@ -88,3 +90,7 @@ def outcomes(reading: Any) -> list[str]:
 def test_runbooks_name_no_alert_that_is_gone() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         assert set(re.findall(r"`(Gatepair\w+)`", page.read_text())) <= set(ALERTS), page
+
+
+def test_the_queue_is_nearly_full_by_its_own_bound() -> None:
+    assert f"> 0.8 * {spool.LIMIT}" in ALERTS["GatepairConnectionsQueueFull"]["expr"]

@@ -125,6 +125,11 @@ def test_its_variables_ask_for_metrics_that_are_there(emitted: Series) -> None:
         "gatepair_clock_offset_seconds",
         "gatepair_slot_healthy",
         "gatepair_faults",
+        "gatepair_connection_log_working",
+        "gatepair_connections_left_out_total",
+        "gatepair_connections_queue_bytes",
+        "gatepair_forward_loop_drops_total",
+        "gatepair_routes_held",
     ],
 )
 def test_what_matters_has_a_panel(metric: str) -> None:

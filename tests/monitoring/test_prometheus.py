@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exposition import ROOT, document, kernel, rules, status
+from exposition import ROOT, document, kernel, recorded_at, rules, status
 from lab_driver import eventually
 from prometheus_server import Prometheus, prometheus
 
@@ -37,7 +37,14 @@ def pages(directory: Path) -> dict[str, Callable[[], bytes]]:
     """What one gateway answers."""
     counts = kernel(directory)
     return {
-        path: metrics.page(metrics.StatusCollector(just_now, counts=counts, peers=peers))
+        path: metrics.page(
+            metrics.StatusCollector(
+                just_now,
+                counts=counts,
+                recorded=lambda: recorded_at(time.monotonic()),
+                peers=peers,
+            )
+        )
         for path, peers in (("/metrics", True), ("/metrics/totals", False))
     }
 

@@ -34,7 +34,8 @@ Balancer"); that they are reported is AWS's to keep."""
 def told(stack: str) -> set[tuple[str, str, str]]:
     """Namespace, metric and dimension of all that a gateway of the stack really sends."""
     kernel = cloudwatch.Kernel(tracked=1.0, refused=0)
-    points = cloudwatch.points(WELL, kernel, 12, wall=2000.0, monotonic=101.0)
+    log = cloudwatch.ConnectionLog(working=True)
+    points = cloudwatch.points(WELL, kernel, log, 12, wall=2000.0, monotonic=101.0)
     sent = cloudwatch.request(stack, 1_800_000_000, points)
     return {
         (sent["Namespace"], point["MetricName"], f"{one['Name']}={one['Value']}")
@@ -66,7 +67,7 @@ def of_ours(plan: Recorder) -> list[dict[str, Any]]:
 
 
 def test_every_alarm_is_on_a_metric_that_gateways_tell(stack: str, plan: Recorder) -> None:
-    assert len(of_ours(plan)) == 11
+    assert len(of_ours(plan)) == 14
     assert {named(metric) for metric in of_ours(plan)} <= told(stack)
 
 
@@ -140,6 +141,15 @@ def test_the_alarms_are_exactly_these(mine: Recorder) -> None:
         "clock-off": (("ClockOffset", "Maximum"), "", "> 0.05", "2 x 60 s", fine),
         "flows-full": (("TrackedFlows", "Maximum"), "", "> 80", "5 x 60 s", fine),
         "flows-refused": (("PacketsOverAllowance", "Maximum"), "", "> 0", "2 x 60 s", fine),
+        "connections-unrecorded": (
+            ("RecordsConnections", "Minimum"),
+            "",
+            "< 1",
+            "5 x 60 s",
+            fine,
+        ),
+        "connections-left-out": (("ConnectionsLeftOut", "Maximum"), "", "> 0", "1 x 60 s", fine),
+        "connections-queued": (("ConnectionQueue", "Maximum"), "", "> 80", "1 x 60 s", fine),
     }
 
 

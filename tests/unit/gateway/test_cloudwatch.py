@@ -16,7 +16,8 @@ from exposition import kernel, status
 
 from gateway import ethtool
 from gateway.chrony import Clock
-from gateway.cloudwatch import CloudWatchTeller, Kernel, points, request
+from gateway.cloudwatch import CloudWatchTeller, ConnectionLog, Kernel, points, request
+from gateway.connections.counts import Counts
 from gateway.drain import Drain
 from gateway.health import Verdict
 from gateway.kernel_counts import REFUSED_BY_EC2, KernelCounts
@@ -36,7 +37,8 @@ NOON = 1_800_000_000
 
 
 def told(now: Status, kernel: Kernel = NOTHING, known: int = 12, **at: float) -> dict[str, float]:
-    found = points(now, kernel, known, **{"wall": 2000.0, "monotonic": 101.0, **at})
+    log = ConnectionLog(working=True, left_out=4, queued=0.5)
+    found = points(now, kernel, log, known, **{"wall": 2000.0, "monotonic": 101.0, **at})
     return {point.name: point.value for point in found}
 
 
@@ -57,6 +59,9 @@ def test_a_gateway_that_is_well_tells_exactly_this() -> None:
         "ClockOffset": 0.000012,
         "TrackedFlows": 12.5,
         "PacketsOverAllowance": 3,
+        "RecordsConnections": 1,
+        "ConnectionsLeftOut": 4,
+        "ConnectionQueue": 0.5,
     }
 
 
@@ -82,6 +87,9 @@ def test_what_is_not_known_is_left_out() -> None:
         "OnlineClientsHalfAnHourAgo",
         "RegistryAge",
         "ClockOffset",
+        "RecordsConnections",
+        "ConnectionsLeftOut",
+        "ConnectionQueue",
     }
     assert "ChangesInForce" not in told(replace(WELL, drained=True))
 
@@ -113,7 +121,7 @@ def test_a_clock_that_follows_nothing_is_off_by_a_second_at_least(
 
 
 def test_aws_takes_the_request() -> None:
-    now = points(WELL, Kernel(1.0, 2), 12, wall=2000.0, monotonic=101.0)
+    now = points(WELL, Kernel(1.0, 2), ConnectionLog(), 12, wall=2000.0, monotonic=101.0)
     sent = request("prod", NOON, now)
     client = boto3.Session("none", "none", region_name="eu-west-1").client("cloudwatch")
     with Stubber(client) as stub:
@@ -156,11 +164,18 @@ class Scene:
     """A teller whose clock the test sets."""
 
     def __init__(self, counts: KernelCounts) -> None:
+        self.log: Counts | None = None
         self.now = NOON + 17.0
         self.cloud, self.board = FakeCloudWatch(), Board()
         self.board.publish(WELL)
         self.teller = CloudWatchTeller(
-            self.cloud, "prod", self.board, counts, wall=lambda: self.now, monotonic=lambda: 101.0
+            self.cloud,
+            "prod",
+            self.board,
+            counts,
+            recorded=lambda: self.log,
+            wall=lambda: self.now,
+            monotonic=lambda: 101.0,
         )
 
     def step(self, jitter: float = 1.0) -> float:
@@ -227,6 +242,38 @@ def test_dropped_packets_are_those_since_the_last_minute(tmp_path: Path) -> None
         scene.step()
     assert scene.cloud.values("PacketsOverAllowance") == [0, 40, 0, 0]
     assert scene.cloud.values("TrackedFlows") == [100 * 17 / 262144] * 4
+
+
+def test_connections_without_a_record_are_those_since_the_last_minute(scene: Scene) -> None:
+    scene.step()
+    scene.step()
+    # two reasons; none more; the process was started anew, and has left out three since
+    for limit, queue in ((0, 0), (5, 2), (5, 2), (3, 0)):
+        scene.log = Counts(at=90.0, left_out={"limit": limit, "queue": queue})
+        scene.step()
+    assert scene.cloud.values("ConnectionsLeftOut") == [0, 0, 7, 0, 3]
+
+
+def test_what_was_left_out_before_the_agent_started_is_not_told(scene: Scene) -> None:
+    scene.step()
+    scene.log = Counts(at=90.0, left_out={"limit": 12})
+    scene.step()
+    assert scene.cloud.values("ConnectionsLeftOut") == [0]
+
+
+def test_a_process_that_is_silent_or_was_never_there_records_nothing(scene: Scene) -> None:
+    scene.step()
+    for log in (None, Counts(at=60.0), Counts(at=90.0)):
+        scene.log = log
+        scene.step()
+    assert scene.cloud.values("RecordsConnections") == [0, 0, 1]
+
+
+def test_the_queue_is_told_in_percent_of_what_it_may_hold(scene: Scene) -> None:
+    scene.step()
+    scene.log = Counts(at=90.0, queue_bytes=48 << 20)
+    scene.step()
+    assert scene.cloud.values("ConnectionQueue") == [75.0]
 
 
 def test_a_machine_without_such_counters_tells_none(tmp_path: Path) -> None:

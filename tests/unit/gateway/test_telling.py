@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from unit.gateway.samples import ALICE, control
 
 from gateway import chrony, metrics, sysctl, web
 from gateway.chrony import Clock
+from gateway.connections.counts import Counts
 from gateway.health import Verdict
 from gateway.kernel_counts import KernelCounts
 from gateway.messages import KeyFault
@@ -189,6 +191,36 @@ def test_each_interface_that_is_there_has_its_own_counters(tmp_path: Path) -> No
     assert 'gatepair_interface_received_bytes_total{interface="wg1"} 5.0' in text
     assert 'gatepair_interface_sent_bytes_total{interface="wg1"} 7.0' in text
     assert 'interface="wg0"}' not in text
+
+
+def logged(written: Counts | None) -> str:
+    """The page at 101 s of a clock that goes on with each look, with such counts."""
+    ticks = count(101)
+    collector = metrics.StatusCollector(
+        lambda: STATUS,
+        monotonic=lambda: float(next(ticks)),
+        counts=NOTHING,
+        recorded=lambda: written and replace(written, at=written.at or float(next(ticks))),
+    )
+    return metrics.page(collector)().decode()
+
+
+def test_counts_that_are_written_while_the_page_is_made_are_of_a_process_that_works() -> None:
+    assert "gatepair_connection_log_working 1.0" in logged(Counts(at=0.0))
+
+
+def test_a_process_that_has_been_silent_or_never_there_does_not_work() -> None:
+    for gone in (Counts(at=50.0, recorded=9), None):
+        assert "gatepair_connection_log_working 0.0" in logged(gone)
+
+
+def test_what_the_connection_log_has_counted_is_told() -> None:
+    text = logged(Counts(at=90.0, recorded=9, shipped=7, left_out={"queue": 3}, queue_bytes=640))
+    assert "gatepair_connections_recorded_total 9.0" in text
+    assert "gatepair_connections_shipped_total 7.0" in text
+    assert 'gatepair_connections_left_out_total{why="queue"} 3.0' in text
+    assert 'gatepair_connections_left_out_total{why="limit"} 0.0' in text
+    assert "gatepair_connections_queue_bytes 640.0" in text
 
 
 def test_without_the_peers_series_the_rest_is_the_same() -> None:
