@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
+from functools import reduce
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import grafana
+import jsonschema
 import pytest
 import yaml
 from exposition import TARGET, document, labels_of, unmet
@@ -45,6 +49,49 @@ def test_it_is_one_that_grafana_imports_under_the_same_address_again() -> None:
     assert BOARD["schemaVersion"] >= 38
     assert "id" not in BOARD, "Grafana's own number for it, another one everywhere"
     assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
+
+
+def judged(panel: dict[str, Any]) -> None:
+    """Raises `jsonschema.ValidationError`."""
+    jsonschema.validate(panel, grafana.PANELS[panel["type"]])
+
+
+def test_grafana_knows_each_of_its_fields() -> None:
+    jsonschema.validate(BOARD, grafana.DASHBOARD)
+
+
+@pytest.mark.parametrize("panel", BOARD["panels"], ids=lambda panel: f"{panel['id']}")
+def test_grafana_knows_each_field_of_a_panel(panel: dict[str, Any]) -> None:
+    judged(panel)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        ("fieldConfig.defaults.custom.drawStyle", "lines"),
+        ("fieldConfig.defaults.custom.colour", "red"),
+        ("fieldConfig.defaults.thresholds.steps", []),
+        ("fieldConfig.defaults.min", "0"),
+        ("options.legend.placement", "top"),
+        ("options.legends", {}),
+        ("gridPos.w", 25),
+        ("targets", []),
+        ("type", "stat"),
+        ("type", "graph"),
+    ],
+)
+def test_what_grafana_would_ignore_or_refuse_is_an_error(path: str, wrong: Any) -> None:
+    panel = deepcopy(next(one for one in PANELS if one["type"] == "timeseries"))
+    judged(panel)
+    *parents, last = path.split(".")
+    reduce(lambda place, name: place[name], parents, panel)[last] = wrong
+    with pytest.raises((jsonschema.ValidationError, KeyError)):
+        judged(panel)
+
+
+def test_a_field_that_grafana_no_longer_has_is_an_error() -> None:
+    with pytest.raises(jsonschema.ValidationError, match="'style' was unexpected"):
+        jsonschema.validate({**BOARD, "style": "dark"}, grafana.DASHBOARD)
 
 
 def test_the_data_source_is_chosen_by_whoever_imports_it() -> None:
