@@ -114,6 +114,26 @@ def tags_changed(old: Properties, new: Properties) -> tuple[dict[str, str], list
     return changed, [key for key in before if key not in after]
 
 
+def retag(
+    old: Properties,
+    new: Properties,
+    tag: Callable[..., object],
+    untag: Callable[..., object],
+    *,
+    form: Callable[[dict[str, str]], object] = tag_list,
+    **resource: Any,
+) -> None:
+    """Bring a resource's tags up to date by the two calls that most services have for it.
+
+    `resource` is how they want it named, `form` how `tag` wants the tags.
+    """
+    put, dropped = tags_changed(old, new)
+    if put:
+        tag(**resource, Tags=form(put))
+    if dropped:
+        untag(**resource, TagKeys=dropped)
+
+
 def changed(old: Properties, new: Properties, *names: str) -> bool:
     """Whether one of the properties differs."""
     return any(old.get(name) != new.get(name) for name in names)

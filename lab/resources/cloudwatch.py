@@ -12,8 +12,8 @@ from lab.resources.base import (
     Properties,
     given,
     gone_is_fine,
+    retag,
     tag_list,
-    tags_changed,
 )
 
 _GONE = "ResourceNotFound"
@@ -89,11 +89,8 @@ def _create_alarm(context: Context, inputs: Properties) -> Made:
 
 def _update_alarm(context: Context, id_: str, old: Properties, new: Properties) -> Properties:
     _put_alarm(context, new)  # which takes no tags of an alarm that is there
-    put, dropped = tags_changed(old, new)
-    if put:
-        _cloudwatch(context).tag_resource(ResourceARN=_arn(context, id_), Tags=tag_list(put))
-    if dropped:
-        _cloudwatch(context).untag_resource(ResourceARN=_arn(context, id_), TagKeys=dropped)
+    client, arn = _cloudwatch(context), _arn(context, id_)
+    retag(old, new, client.tag_resource, client.untag_resource, ResourceARN=arn)
     return {}
 
 

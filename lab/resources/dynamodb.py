@@ -14,8 +14,8 @@ from lab.resources.base import (
     changed,
     given,
     gone_is_fine,
+    retag,
     tag_list,
-    tags_changed,
 )
 
 _GONE = "ResourceNotFoundException"
@@ -89,11 +89,7 @@ def _update_table(context: Context, id_: str, old: Properties, new: Properties) 
             BillingMode=new.get("billingMode", "PAY_PER_REQUEST"),
             **_encryption(new),
         )
-    put, dropped = tags_changed(old, new)
-    if put:
-        client.tag_resource(ResourceArn=old["arn"], Tags=tag_list(put))
-    if dropped:
-        client.untag_resource(ResourceArn=old["arn"], TagKeys=dropped)
+    retag(old, new, client.tag_resource, client.untag_resource, ResourceArn=old["arn"])
     return {}
 
 

@@ -474,13 +474,17 @@ def _watched(inputs: Properties) -> tuple[str, str]:
     return kind, inputs[name]
 
 
+def _log_group(inputs: Properties) -> str:
+    """The provider gives the ARN; moto finds the group by its name."""
+    return inputs["logDestination"].partition(":log-group:")[2]
+
+
 def _create_flow_log(context: Context, inputs: Properties) -> Made:
     kind, watched = _watched(inputs)
     made = ec2(context).create_flow_logs(
         ResourceType=kind,
         ResourceIds=[watched],
-        # the provider gives the ARN; moto finds the group by its name
-        LogGroupName=inputs["logDestination"].partition(":log-group:")[2],
+        LogGroupName=_log_group(inputs),
         TagSpecifications=tag_specification("vpc-flow-log", inputs),
         **given(
             inputs,
@@ -501,8 +505,7 @@ def _delete_flow_log(context: Context, id_: str, _: Properties) -> None:
 
 
 def _flow_logs(context: Context, inputs: Properties) -> list[str]:
-    group = inputs["logDestination"].partition(":log-group:")[2]
-    wanted = filters(resource_id=_watched(inputs)[1], log_group_name=group)
+    wanted = filters(resource_id=_watched(inputs)[1], log_group_name=_log_group(inputs))
     found = ec2(context).describe_flow_logs(Filter=wanted)["FlowLogs"]
     return [one["FlowLogId"] for one in found]
 

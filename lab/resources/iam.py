@@ -13,8 +13,8 @@ from lab.resources.base import (
     changed,
     given,
     gone_is_fine,
+    retag,
     tag_list,
-    tags_changed,
 )
 
 _GONE = "NoSuchEntity"
@@ -49,11 +49,7 @@ def _update_role(context: Context, id_: str, old: Properties, new: Properties) -
     if changed(old, new, "description", "maxSessionDuration"):
         more = given(new, Description="description", MaxSessionDuration="maxSessionDuration")
         client.update_role(RoleName=id_, **more)
-    put, dropped = tags_changed(old, new)
-    if put:
-        client.tag_role(RoleName=id_, Tags=tag_list(put))
-    if dropped:
-        client.untag_role(RoleName=id_, TagKeys=dropped)
+    retag(old, new, client.tag_role, client.untag_role, RoleName=id_)
     return {}
 
 
@@ -107,11 +103,13 @@ def _update_profile(context: Context, id_: str, old: Properties, new: Properties
             client.remove_role_from_instance_profile(InstanceProfileName=id_, RoleName=old["role"])
         if "role" in new:
             client.add_role_to_instance_profile(InstanceProfileName=id_, RoleName=new["role"])
-    put, dropped = tags_changed(old, new)
-    if put:
-        client.tag_instance_profile(InstanceProfileName=id_, Tags=tag_list(put))
-    if dropped:
-        client.untag_instance_profile(InstanceProfileName=id_, TagKeys=dropped)
+    retag(
+        old,
+        new,
+        client.tag_instance_profile,
+        client.untag_instance_profile,
+        InstanceProfileName=id_,
+    )
     return {}
 
 
@@ -149,11 +147,7 @@ def _update_managed(context: Context, id_: str, old: Properties, new: Properties
         if len(versions) == _VERSIONS - 1:
             client.delete_policy_version(PolicyArn=id_, VersionId=versions[-1])
         client.create_policy_version(PolicyArn=id_, PolicyDocument=new["policy"], SetAsDefault=True)
-    put, dropped = tags_changed(old, new)
-    if put:
-        client.tag_policy(PolicyArn=id_, Tags=tag_list(put))
-    if dropped:
-        client.untag_policy(PolicyArn=id_, TagKeys=dropped)
+    retag(old, new, client.tag_policy, client.untag_policy, PolicyArn=id_)
     return {}
 
 

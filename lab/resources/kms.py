@@ -11,7 +11,7 @@ from lab.resources.base import (
     Properties,
     changed,
     gone_is_fine,
-    tags_changed,
+    retag,
 )
 
 _GONE = "NotFoundException"
@@ -50,11 +50,7 @@ def _update_key(context: Context, id_: str, old: Properties, new: Properties) ->
         client.put_key_policy(KeyId=id_, PolicyName="default", Policy=new["policy"])
     if changed(old, new, "enableKeyRotation"):
         _rotate(context, id_, new)
-    put, dropped = tags_changed(old, new)
-    if put:
-        client.tag_resource(KeyId=id_, Tags=_tags(put))
-    if dropped:
-        client.untag_resource(KeyId=id_, TagKeys=dropped)
+    retag(old, new, client.tag_resource, client.untag_resource, form=_tags, KeyId=id_)
     return {}
 
 

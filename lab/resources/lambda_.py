@@ -13,7 +13,7 @@ from lab.resources.base import (
     changed,
     given,
     gone_is_fine,
-    tags_changed,
+    retag,
 )
 
 _GONE = "ResourceNotFoundException"
@@ -66,12 +66,8 @@ def _update_function(context: Context, id_: str, old: Properties, new: Propertie
         outputs["codeSha256"] = client.update_function_code(FunctionName=id_, **more)["CodeSha256"]
     if _settings(old) != _settings(new):
         client.update_function_configuration(FunctionName=id_, **_settings(new))
-    put, dropped = tags_changed(old, new)
     arn = context.arn("lambda", f"function:{id_}")
-    if put:
-        client.tag_resource(Resource=arn, Tags=put)
-    if dropped:
-        client.untag_resource(Resource=arn, TagKeys=dropped)
+    retag(old, new, client.tag_resource, client.untag_resource, form=dict, Resource=arn)
     return outputs
 
 

@@ -14,8 +14,8 @@ from lab.resources.base import (
     flag,
     given,
     gone_is_fine,
+    retag,
     tag_list,
-    tags_changed,
 )
 
 
@@ -24,11 +24,8 @@ def _elb(context: Context) -> Any:
 
 
 def _retag(context: Context, id_: str, old: Properties, new: Properties) -> None:
-    put, dropped = tags_changed(old, new)
-    if put:
-        _elb(context).add_tags(ResourceArns=[id_], Tags=tag_list(put))
-    if dropped:
-        _elb(context).remove_tags(ResourceArns=[id_], TagKeys=dropped)
+    client = _elb(context)
+    retag(old, new, client.add_tags, client.remove_tags, ResourceArns=[id_])
 
 
 def _tags(inputs: Properties) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lab.resources.base import (
     changed,
     given,
     gone_is_fine,
+    retag,
     tag_list,
     tags_changed,
 )
@@ -56,11 +57,7 @@ def _update_secret(context: Context, id_: str, old: Properties, new: Properties)
             client.put_resource_policy(SecretId=id_, ResourcePolicy=new["policy"])
         else:
             client.delete_resource_policy(SecretId=id_)
-    put, dropped = tags_changed(old, new)
-    if put:
-        client.tag_resource(SecretId=id_, Tags=tag_list(put))
-    if dropped:
-        client.untag_resource(SecretId=id_, TagKeys=dropped)
+    retag(old, new, client.tag_resource, client.untag_resource, SecretId=id_)
     return {}
 
 

@@ -13,8 +13,8 @@ from lab.resources.base import (
     changed,
     given,
     gone_is_fine,
+    retag,
     tag_list,
-    tags_changed,
 )
 
 _GONE = "NotFound"
@@ -39,11 +39,8 @@ def _update_topic(context: Context, id_: str, old: Properties, new: Properties) 
             _sns(context).set_topic_attributes(
                 TopicArn=id_, AttributeName=api, AttributeValue=new.get(name, "")
             )
-    put, dropped = tags_changed(old, new)
-    if put:
-        _sns(context).tag_resource(ResourceArn=id_, Tags=tag_list(put))
-    if dropped:
-        _sns(context).untag_resource(ResourceArn=id_, TagKeys=dropped)
+    client = _sns(context)
+    retag(old, new, client.tag_resource, client.untag_resource, ResourceArn=id_)
     return {}
 
 
