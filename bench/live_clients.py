@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.initiation import Identity
-from client import config
 from effects import Failed, Refusal, run
 from lab import edge, netns, process
 from registry import local_cloud
+from registry.key_slots import port_of
 from registry.operators import NewPeer
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class LiveClients:
         """One more. Raises `Refusal` when somebody else's peer has its name."""
         name = f"{PREFIX}{number}"
         addresses = self._stack.environment.addresses
-        port = config.endpoint_port(self._stack.environment.port, self.generation)
+        port = port_of(self.generation, self._stack.environment.port)
         self._exits.callback(self._quietly, self._revoke, name)
         peer, identity = self._register(name)
         namespace = f"{netns.PREFIX}live-{number}"

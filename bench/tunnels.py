@@ -21,6 +21,7 @@ from bench.knocking import Door
 from client import config
 from effects import write_atomic
 from lab import clients, edge, netns
+from registry.key_slots import port_of
 from registry.operators import NewPeer
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def server(stack: Stack) -> Server:
     """The load balancer's first address, and the key that new configs name."""
     generation, public_key = stack.server_key()
     address = str(stack.environment.addresses[0])
-    port = config.endpoint_port(stack.environment.port, generation)
+    port = port_of(generation, stack.environment.port)
     return Server(address, port, public_key, generation)
 
 

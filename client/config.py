@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import TYPE_CHECKING
 
 from registry.allow import Allow
+from registry.key_slots import port_of
 
 if TYPE_CHECKING:
     from registry.environment import Environment
@@ -28,9 +29,6 @@ again."""
 
 NAME_SERVICE = 53
 """Port of a resolver."""
-
-KEY_SLOTS = 2
-"""UDP ports of a gateway; the key of generation g answers on the port of slot (g-1) mod 2."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,6 @@ class Tunnel:
     """Whether a pre-shared key belongs to it."""
 
 
-def endpoint_port(port: int, key_generation: int) -> int:
-    """The UDP port on which the key of a generation answers; `port` is slot 0's."""
-    return port + (key_generation - 1) % KEY_SLOTS
-
-
 def tunnel(
     environment: Environment, peer: Peer, *, key_generation: int, server_public_key: str
 ) -> Tunnel:
@@ -99,7 +92,7 @@ def tunnel(
         server_public_key=server_public_key,
         allowed=tuple(dict.fromkeys(networks)),
         endpoint=environment.endpoint,
-        port=endpoint_port(environment.port, key_generation),
+        port=port_of(key_generation, environment.port),
         preshared=bool(peer.preshared),
     )
 

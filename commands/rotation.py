@@ -14,6 +14,7 @@ from commands.terminal import DONE, FAILED, check, print_json, print_utf8
 from effects import Refusal
 from registry import validation
 from registry.errors import RegistryError
+from registry.key_slots import port_of
 
 if TYPE_CHECKING:
     import argparse
@@ -203,13 +204,11 @@ def _faults(situation: Situation) -> Iterator[str]:
 
 
 def _row(situation: Situation, generation: int) -> tuple[str, ...]:
-    from client.config import endpoint_port
-
     newest = " (newest)" if generation == situation.control.newest else ""
     serving = len(situation.serving(generation))
     return (
         f"{generation}{newest}",
-        str(endpoint_port(situation.control.port, generation)),
+        str(port_of(generation, situation.control.port)),
         situation.public_keys.get(generation) or "not made yet",
         f"{serving} of {len(situation.members)}",
         str(situation.using(generation)) if situation.overlap else "-",
@@ -245,8 +244,6 @@ def _age(seconds: float) -> str:
 
 
 def _json(situation: Situation, now: float) -> dict[str, object]:
-    from client.config import endpoint_port
-
     control = situation.control
     return {
         "key_generations": list(control.key_generations),
@@ -256,7 +253,7 @@ def _json(situation: Situation, now: float) -> dict[str, object]:
         "generations": [
             {
                 "generation": number,
-                "port": endpoint_port(control.port, number),
+                "port": port_of(number, control.port),
                 "public_key": situation.public_keys.get(number),
                 "served_by": situation.serving(number),
                 "peers": situation.using(number) if situation.overlap else None,

@@ -33,7 +33,7 @@ from gateway.decide import (
 from gateway.drain import Drain
 from gateway.firewall import Filter, intersection
 from gateway.forwarding import DEVICE, NO_ROUTES, Forwarding, RouteReader
-from gateway.generations import INTERFACES, SLOTS, interface_of, slot_of
+from gateway.generations import INTERFACES, interface_of
 from gateway.health import Verdict, complete, serves, unready, verdict
 from gateway.keys import KeyFiles
 from gateway.last_answer import LastAnswer
@@ -60,6 +60,7 @@ from registry.items import (
     GatewayRecord,
     Unreadable,
 )
+from registry.key_slots import SLOTS, port_of, slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -364,7 +365,7 @@ class Agent:
                     slot=slot_of(number),
                     generation=number,
                     interface=interface_of(slot_of(number)),
-                    port=environment.port + slot_of(number),
+                    port=port_of(number, environment.port),
                     public_key=state.keys[number],
                     key_file=self.key_files.path(number),
                 )

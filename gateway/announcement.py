@@ -10,7 +10,8 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gateway.generations import interface_of, slot_of
+from gateway.generations import interface_of
+from registry.key_slots import port_of, slot_of
 
 if TYPE_CHECKING:
     from gateway.environment import Environment
@@ -29,7 +30,7 @@ def document(status: Status, environment: Environment) -> dict[str, Any]:
     """The announcement: only keys that clients can shake hands with here, the newest last."""
     state = status.state
     generations = [
-        {"generation": number, "public_key": key, "port": environment.port + slot_of(number)}
+        {"generation": number, "public_key": key, "port": port_of(number, environment.port)}
         for number in state.served
         if (key := state.keys.get(number)) is not None and _on_duty(number, key, status)
     ]

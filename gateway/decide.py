@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gateway import access, forwarding, network, wireguard
 from gateway.forwarding import ABSENT, NO_ROUTES, Present
-from gateway.generations import INTERFACES, SLOTS
+from gateway.generations import INTERFACES
 from gateway.paths import Userspace, for_interface
 from gateway.wireguard import PeerChanges
+from registry.key_slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -25,9 +25,10 @@ from gateway import routed
 from gateway.access import OPEN, SETS, TABLE, SetChanges, any_of, conditions, script
 from gateway.announcement import PORT as CLIENT_PORT
 from gateway.forwarding import DEVICE, MARK
-from gateway.generations import INTERFACES, SLOTS, interface_of
+from gateway.generations import INTERFACES, interface_of
 from gateway.network import mark_of
 from gateway.takeover import rules as takeover
+from registry.key_slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,19 +1,14 @@
-"""Generations of the server's key and the two slots they live in. Pure."""
+"""Which generations of the server's key to serve, and on which interfaces. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from registry.key_slots import SLOTS
+
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-SLOTS = (0, 1)
-
-
-def slot_of(generation: int) -> int:
-    """Where a generation lives: neighbours never share a slot."""
-    return (generation - 1) % 2
 
 
 def interface_of(slot: int) -> str:

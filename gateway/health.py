@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.drain import Drain
-from gateway.generations import interface_of, slot_of
+from gateway.generations import interface_of
 from gateway.sysctl import FORWARDING
+from registry.key_slots import slot_of
 
 if TYPE_CHECKING:
     from gateway.chrony import Clock

@@ -15,12 +15,12 @@ from prometheus_client.registry import Collector
 
 from gateway.connections import counts as connections
 from gateway.connections.limits import REASONS
-from gateway.generations import slot_of
 from gateway.gossip import FORGED, GARBLED, REPLAYED, STALE
 from gateway.kernel_counts import KernelCounts
 from gateway.paths import Paths
 from gateway.routed import FORWARDED, LOOPS
 from gateway.takeover.desk import OUTCOMES, RELINQUISHED, TAKEOVERS
+from registry.key_slots import slot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,8 @@ import operator
 import time
 from typing import TYPE_CHECKING
 
-from gateway.generations import interface_of, slot_of
+from gateway.generations import interface_of
+from registry.key_slots import slot_of
 from registry.sessions import Sessions, Use, merged
 
 if TYPE_CHECKING:

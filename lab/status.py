@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import aws, clients, machine
 from registry import environment, local_cloud
+from registry.key_slots import port_of, slot_of
 from registry.store import Registry
 
 if TYPE_CHECKING:
@@ -118,11 +119,6 @@ class Status:
         }
 
 
-def slot(generation: int) -> int:
-    """The slot of a key generation (design, "Two key slots")."""
-    return (generation - 1) % 2
-
-
 def read() -> Status:
     """Ask for it all. Raises `Refusal` when the lab is not up or has no stack yet."""
     stack = environment.find(local_cloud.STACK)
@@ -138,7 +134,7 @@ def read() -> Status:
     healthy = _healthy(targets, generations)
     gateways = [_gateway(one, records.get(one["InstanceId"]), healthy) for one in members]
     return Status(
-        endpoint=f"{stack.endpoint}:{stack.port + slot(generations[-1] if generations else 1)}",
+        endpoint=f"{stack.endpoint}:{port_of(generations[-1] if generations else 1, stack.port)}",
         generation=head.generation,
         key_generations=generations,
         gateways=tuple(sorted(gateways, key=lambda one: (one.az, one.id))),
@@ -216,7 +212,7 @@ def _targets(stack: Environment) -> list[Target]:
 
 def _healthy(targets: tuple[Target, ...], generations: tuple[int, ...]) -> set[str]:
     """The instances that are healthy in the slot of every served generation."""
-    slots = {slot(generation) for generation in generations}
+    slots = {slot_of(generation) for generation in generations}
     passed = {(one.id, one.slot) for one in targets if one.state == "healthy"}
     return {name for name, _ in passed if slots and all((name, s) in passed for s in slots)}
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.generations import interface_of, next_served, slot_of
+from gateway.generations import interface_of, next_served
+from registry.key_slots import port_of, slot_of
 
 
 def test_neighbouring_generations_never_share_a_slot() -> None:
     assert [slot_of(number) for number in (1, 2, 3, 7, 8)] == [0, 1, 0, 0, 1]
     assert interface_of(slot_of(8)) == "wg1"
+    assert [port_of(number, 51820) for number in (1, 2, 3)] == [51820, 51821, 51820]
 
 
 @pytest.mark.parametrize(
