@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import s3
 
+from components.statements import only_encrypted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -62,13 +64,7 @@ def policy(bucket_arn: str) -> dict[str, Any]:
                 "Action": list(_DENIED),
                 "Resource": [bucket_arn, objects],
             },
-            {
-                "Sid": "OnlyEncrypted",
-                **everybody,
-                "Action": "s3:*",
-                "Resource": [bucket_arn, objects],
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            },
+            only_encrypted(bucket_arn),
         ],
     }
 

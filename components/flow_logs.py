@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_aws import cloudwatch, ec2, iam
 
+from components.statements import acting_for
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -49,10 +51,7 @@ def trust(log_arn: str) -> dict[str, Any]:
                 "Effect": "Allow",
                 "Action": "sts:AssumeRole",
                 "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-                "Condition": {
-                    "StringEquals": {"aws:SourceAccount": account},
-                    "ArnLike": {"aws:SourceArn": source},
-                },
+                "Condition": acting_for(account, source),
             }
         ],
     }

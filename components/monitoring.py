@@ -11,6 +11,7 @@ from pulumi_aws import cloudwatch, sns
 from components import dashboard
 from components.alarms import BALANCER, DIMENSION, NAMESPACE, alarms
 from components.load_balancer import SLOTS
+from components.statements import acting_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,10 +49,7 @@ def topic_policy(arn: str, alarm_names: str) -> dict[str, Any]:
                 "Principal": {"Service": "cloudwatch.amazonaws.com"},
                 "Action": "sns:Publish",
                 "Resource": arn,
-                "Condition": {
-                    "StringEquals": {"aws:SourceAccount": account},
-                    "ArnLike": {"aws:SourceArn": source},
-                },
+                "Condition": acting_for(account, source),
             }
         ],
     }

@@ -51,6 +51,30 @@ def tagged(tags: Mapping[str, str], where: str = "ResourceTag") -> dict[str, dic
     return {"StringEquals": {f"aws:{where}/{key}": tags[key] for key in sorted(tags)}}
 
 
+def acting_for(account: str, source: str) -> dict[str, dict[str, str]]:
+    """The condition that an AWS service acts for this account's resource of that ARN (a pattern).
+
+    Not for one of somebody else's, who may have named ours to it (IAM user guide, "The confused
+    deputy problem").
+    """
+    return {
+        "StringEquals": {"aws:SourceAccount": account},
+        "ArnLike": {"aws:SourceArn": source},
+    }
+
+
+def only_encrypted(bucket_arn: str) -> dict[str, Any]:
+    """A bucket's statement that nobody may speak to it without TLS."""
+    return {
+        "Sid": "OnlyEncrypted",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [bucket_arn, f"{bucket_arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
 def archiving(
     bucket_arn: pulumi.Input[str], records_arn: pulumi.Input[str]
 ) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from components.statements import only_encrypted
 from effects import Refusal
 from pipeline.ground import GONE, TAGS, Ground, Step, code
 
@@ -74,7 +75,7 @@ def _bucket_settings(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     )
     rules = [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-    only_tls = json.dumps(_only_encrypted(arn))
+    only_tls = json.dumps({"Version": "2012-10-17", "Statement": [only_encrypted(arn)]})
     old = {
         "ID": "older-versions",
         "Status": "Enabled",
@@ -141,22 +142,6 @@ def _bucket_settings(
         partial(s3.put_bucket_policy, **whose, Policy=only_tls),
     )
     yield "tags", labelled, partial(s3.put_bucket_tagging, **whose, Tagging={"TagSet": tags})
-
-
-def _only_encrypted(arn: str) -> dict[str, Any]:
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "OnlyEncrypted",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "s3:*",
-                "Resource": [arn, f"{arn}/*"],
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            }
-        ],
-    }
 
 
 def _asked(ask: Callable[..., Any], whose: Mapping[str, str]) -> dict[str, Any]:
