@@ -11,15 +11,14 @@ only to a gateway that the membership names.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gateway.network import Rule, link_of
+from gateway.network import Rule, documents, link_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 DEVICE = "gpfwd"
 PORT = 4789
@@ -112,9 +111,9 @@ def mac_of(address: IPv4Address) -> str:
 # ------------------------------------------------------------------ reading
 
 
-def parse_device(addresses: str) -> Device | None:
-    """From `ip -json -details address show` (gateway.network.ADDRESSES)."""
-    for link in json.loads(addresses or "[]"):
+def device_of(addresses: Iterable[dict[str, Any]]) -> Device | None:
+    """From what `ip -json -details address show` lists (gateway.network.ADDRESSES)."""
+    for link in addresses:
         if link.get("ifname") == DEVICE:
             return _device(link)
     return None
@@ -136,15 +135,13 @@ def _device(document: dict[str, Any]) -> Device:
 
 def parse_neighbours(text: str) -> frozenset[tuple[IPv4Address, str]]:
     """From the answer to `NEIGHBOURS`."""
-    return frozenset(
-        (IPv4Address(one["dst"]), one.get("lladdr", "")) for one in json.loads(text or "[]")
-    )
+    return frozenset((IPv4Address(one["dst"]), one.get("lladdr", "")) for one in documents(text))
 
 
 def parse_entries(text: str) -> frozenset[tuple[str, IPv4Address]]:
     """From the answer to `ENTRIES`."""
     return frozenset(
-        (one["mac"], IPv4Address(one["dst"])) for one in json.loads(text or "[]") if "dst" in one
+        (one["mac"], IPv4Address(one["dst"])) for one in documents(text) if "dst" in one
     )
 
 

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from ipaddress import IPv4Network
 
 ADDRESSES = ("ip", "-json", "-details", "address", "show")
@@ -64,9 +65,15 @@ class Route:
     interface: str
 
 
-def parse_links(text: str) -> dict[str, Link]:
-    """Interfaces by name, from `ip -json address show`."""
-    return {link.name: link for link in map(link_of, _documents(text))}
+def documents(text: str) -> list[dict[str, Any]]:
+    """What `ip -json` or `bridge -json` lists."""
+    # an empty answer may be no text at all, and a command may put {} where it skipped something
+    return [document for document in json.loads(text or "[]") if document]
+
+
+def links_of(addresses: Iterable[dict[str, Any]]) -> dict[str, Link]:
+    """Interfaces by name, from what `ADDRESSES` lists."""
+    return {link.name: link for link in map(link_of, addresses)}
 
 
 def link_of(document: dict[str, Any]) -> Link:
@@ -87,7 +94,7 @@ def parse_rules(text: str) -> frozenset[Rule]:
     """The rules by mark, from `ip -json rule show`."""
     return frozenset(
         Rule(int(rule["fwmark"], 16), str(rule["table"]))
-        for rule in _documents(text)
+        for rule in documents(text)
         if "fwmark" in rule and "table" in rule
     )
 
@@ -95,13 +102,8 @@ def parse_rules(text: str) -> frozenset[Rule]:
 def parse_routes(text: str) -> frozenset[Route]:
     """The pool's routes, from `ip -json route show table all exact POOL`."""
     return frozenset(
-        Route(str(route.get("table", MAIN)), route.get("dev", "")) for route in _documents(text)
+        Route(str(route.get("table", MAIN)), route.get("dev", "")) for route in documents(text)
     )
-
-
-def _documents(text: str) -> list[dict[str, Any]]:
-    # an empty answer may be no text at all, and a command may put {} where it skipped something
-    return [document for document in json.loads(text or "[]") if document]
 
 
 def own_addresses(links: dict[str, Link], tunnels: tuple[str, ...]) -> frozenset[IPv4Address]:

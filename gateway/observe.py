@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from effects import Failed, run
 from gateway import access, chrony, firewall, forwarding, network, ruleset, sysctl, wireguard
@@ -12,7 +12,7 @@ from gateway.decide import Observed
 from gateway.forwarding import Present
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from ipaddress import IPv4Network
 
     from gateway.access import Element, Reaches
@@ -131,9 +131,12 @@ def list_devices(dumps: wireguard.DumpReader) -> dict[str, Device]:
     return dumps.read(_answer(wireguard.DUMP))
 
 
-def see_forwarding(addresses: str, routes: RouteReader) -> Present:
-    """The way to other gateways; asked for only where its device is."""
-    device = forwarding.parse_device(addresses)
+def see_forwarding(addresses: Iterable[dict[str, Any]], routes: RouteReader) -> Present:
+    """The way to other gateways; asked for only where its device is.
+
+    `addresses`: what `network.ADDRESSES` lists.
+    """
+    device = forwarding.device_of(addresses)
     if device is None:
         return forwarding.ABSENT
     return Present(
@@ -158,8 +161,8 @@ def observe(
     `devices` may be from an earlier listing: those whose interface is gone are left out.
     """
     wanted = sysctl.parse(paths.sysctl_wanted.read_text())
-    addresses = _answer(network.ADDRESSES)
-    links = network.parse_links(addresses)
+    addresses = network.documents(_answer(network.ADDRESSES))
+    links = network.links_of(addresses)
     filter_ = memory.present()
     reaches, elements = memory.sets()
     return Observed(

@@ -25,7 +25,7 @@ from gateway.act import Actor
 from gateway.decide import ChangeSets, Command, LoadFilter, MoveRoutes
 from gateway.forwarding import Forwarding, RouteReader
 from gateway.kernel_counts import KernelCounts
-from gateway.network import ADDRESSES
+from gateway.network import ADDRESSES, documents
 from gateway.paths import Paths
 from gateway.routed import Routed
 from lab.netns import inside
@@ -99,7 +99,7 @@ class PacketPath:
 
     def present(self) -> forwarding.Present:
         """What the agent would see; inside the namespace."""
-        return observe.see_forwarding(run(ADDRESSES).stdout, RouteReader())
+        return observe.see_forwarding(documents(run(ADDRESSES).stdout), RouteReader())
 
     def counted(self, name: str) -> int:
         """A named counter of the filter."""

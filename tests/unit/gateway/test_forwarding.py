@@ -17,9 +17,9 @@ from gateway.forwarding import (
     Present,
     RouteReader,
     commands,
+    device_of,
     mac_of,
     moves,
-    parse_device,
     parse_entries,
     parse_neighbours,
 )
@@ -68,8 +68,8 @@ def test_what_is_there_is_read_from_what_ip_and_bridge_print() -> None:
         },
         "addr_info": [{"family": "inet", "local": "100.96.0.1", "prefixlen": 32}],
     }
-    assert parse_device(json.dumps([{}, {"ifname": "eth0"}, link])) == DEVICE
-    assert parse_device(json.dumps([{"ifname": "eth0"}])) is None
+    assert device_of([{"ifname": "eth0"}, link]) == DEVICE
+    assert device_of([{"ifname": "eth0"}]) is None
     neighbours = [{"dst": "10.20.0.11", "lladdr": "02:67:0a:14:00:0b", "state": ["PERMANENT"]}]
     assert parse_neighbours(json.dumps(neighbours)) == PRESENT.neighbours
     entries = [

@@ -27,7 +27,7 @@ def test_links_are_read_with_their_ipv4_addresses_only() -> None:
             {"ifname": "wg0", "flags": ["POINTOPOINT"], "mtu": 1420, "addr_info": []},
         ]
     )
-    links = network.parse_links(text)
+    links = network.links_of(network.documents(text))
     assert links["eth0"] == Link("eth0", up=True, mtu=9001, addresses=frozenset({"10.20.0.10/24"}))
     assert not links["wg0"].up
 
