@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from lab_unit.overridden import overridden
 from lab_unit.scaling_cloud import Clock, Cloud
-from moto import mock_aws
 
-from lab import paths
 from lab.overrides import addresses, autoscaling, balancing, launch_templates
 
 if TYPE_CHECKING:
@@ -19,11 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Cloud]:
-    monkeypatch.setenv(paths.ROOT_VARIABLE, str(tmp_path))
-    paths.prepare()
-    for subject in (addresses, balancing, autoscaling, launch_templates):
-        subject.install(partial(monkeypatch.setattr, raising=False))
-    with mock_aws():
+    subjects = (addresses, balancing, autoscaling, launch_templates)
+    with overridden(monkeypatch, tmp_path, *subjects):
         yield Cloud()
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
+from lab_unit.overridden import overridden
 from lab_unit.scaling_cloud import SESSION
-from moto import mock_aws
 
-from lab import bell, inventory, paths
+from lab import bell, inventory
 from lab.overrides import addresses, changes, interfaces, routes
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ class Place:
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Place]:
-    monkeypatch.setenv(paths.ROOT_VARIABLE, str(tmp_path))
-    paths.prepare()
-    for subject in (addresses, interfaces, routes, changes):
-        subject.install(partial(monkeypatch.setattr, raising=False))
-    with mock_aws():
+    with overridden(monkeypatch, tmp_path, addresses, interfaces, routes, changes):
         yield Place()
 
 

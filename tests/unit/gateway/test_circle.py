@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from unit.gateway.quiet_link import OTHER, Clock, Quiet
 from unit.gateway.test_gossip import change
 
 from gateway.circle import AGAIN, EVERY, FORGET, SILENT, Circle
-from gateway.gossip import Applied, Changes, Frame, Kind, Refused, pack_changes, seal
-from gateway.gossip_link import Link
+from gateway.gossip import Applied, Changes, Kind, Refused, pack_changes
 from gateway.messages import ChangesSeen, Message, Trouble
 from gateway.metadata import Identity
 from gateway.peers import KnownPeers
@@ -19,40 +19,8 @@ from gateway.state import State, receive
 from gateway.status import Board, Status
 from registry.items import Ack
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-KEY = b"k" * 32
-MINE, OTHER, THIRD = map(IPv4Address, ("10.20.0.10", "10.20.0.11", "10.20.0.12"))
+MINE, THIRD = map(IPv4Address, ("10.20.0.10", "10.20.0.12"))
 IDENTITY = Identity("i-1", "123456789012", "eu-west-1", "eu-west-1a", str(MINE))
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Quiet(Link):
-    """A link whose datagrams stay here."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(9588, "boot-1", lambda: "i-1", clock)
-        self.key = KEY
-        self.out: list[tuple[int, Any, IPv4Address]] = []
-
-    @property
-    def ready(self) -> bool:
-        return True
-
-    def send(self, kind: int, body: bytes, to: Iterable[IPv4Address]) -> None:
-        what = Changes.unpack(body) if kind == Kind.CHANGES else Applied.unpack(body)
-        self.out += [(kind, what, address) for address in to]
-
-    def said(self) -> list[tuple[int, Any, IPv4Address]]:
-        out, self.out = self.out, []
-        return out
 
 
 class Table:
@@ -65,7 +33,6 @@ class Table:
         self.circle = Circle(
             self.link, self.board, self.posted.append, wall=self.clock, monotonic=self.clock
         )
-        self.number = 0
         self.state = State(
             identity=IDENTITY,
             known=KnownPeers("e", 10),
@@ -85,22 +52,17 @@ class Table:
         self.state = receive(self.state, message)
         self.publish()
 
-    def hear(self, kind: int, body: bytes, sender: str = "i-2", at: IPv4Address = OTHER) -> None:
-        self.number += 1
-        frame = Frame(
-            kind=kind,
-            sender=sender,
-            boot="boot-2",
-            number=self.number,
-            sent=int(self.clock.now * 1000),
-            body=body,
-        )
-        self.link.receive(seal(KEY, frame), at)
+    def said(self) -> list[tuple[int, Any, IPv4Address]]:
+        """Since it was asked last."""
+        return [
+            (kind, (Changes if kind == Kind.CHANGES else Applied).unpack(body), to)
+            for kind, body, to in self.link.sent()
+        ]
 
     def step(self, seconds: float = 0.0) -> list[tuple[int, Any, IPv4Address]]:
         self.clock.now += seconds
         self.circle.step()
-        return self.link.said()
+        return self.said()
 
 
 @pytest.fixture
@@ -119,8 +81,8 @@ def test_newcomers_are_greeted_and_then_told_once_a_second(table: Table) -> None
 
 def test_a_change_is_acknowledged_and_handed_on_at_once(table: Table) -> None:
     table.step()
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
-    table.hear(Kind.APPLIED, Applied("e", 11).pack(), "i-3", THIRD)
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 11).pack(), "i-3", THIRD)
     table.learn(11)
     said = table.step()
     assert (Kind.APPLIED, Applied("e", 11), OTHER) in said
@@ -131,18 +93,18 @@ def test_a_change_is_acknowledged_and_handed_on_at_once(table: Table) -> None:
 def test_what_is_not_acknowledged_is_sent_again_but_not_at_once(table: Table) -> None:
     table.step()
     table.learn(11)
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
 
     def handed_on(said: list[tuple[int, Any, IPv4Address]]) -> list[int]:
         return [
             one.generation for kind, what, _ in said if kind == Kind.CHANGES for one in what.changes
         ]
 
-    assert handed_on(table.link.said()) == [11]
+    assert handed_on(table.said()) == [11]
     table.learn(12)
     assert handed_on(table.step(AGAIN / 4)) == [12], "only what is new"
     assert handed_on(table.step(AGAIN)) == [11, 12]
-    table.hear(Kind.APPLIED, Applied("e", 12).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 12).pack())
     assert handed_on(table.step(2 * AGAIN)) == []
 
 
@@ -150,10 +112,10 @@ def test_a_greeting_is_answered_with_all_that_is_lacking(table: Table) -> None:
     table.step()
     table.learn(11, 12)
     table.step()
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
-    table.link.said()
-    table.hear(Kind.HELLO, Applied("e", 10).pack())
-    assert table.link.said() == [
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.said()
+    table.link.hear(Kind.HELLO, Applied("e", 10).pack())
+    assert table.said() == [
         (Kind.APPLIED, Applied("e", 12), OTHER),
         (Kind.CHANGES, Changes("e", (change(11), change(12))), OTHER),
     ]
@@ -161,15 +123,15 @@ def test_a_greeting_is_answered_with_all_that_is_lacking(table: Table) -> None:
 
 def test_changes_that_are_heard_are_posted_if_they_are_news_of_this_epoch(table: Table) -> None:
     (body,) = pack_changes("e", [change(11), change(12)])
-    table.hear(Kind.CHANGES, body)
+    table.link.hear(Kind.CHANGES, body)
     assert table.posted == [ChangesSeen("e", (change(11), change(12)), heard=True)]
     table.posted.clear()
     (old,) = pack_changes("e", [change(9), change(10)])
     (foreign,) = pack_changes("f", [change(11)])
-    table.hear(Kind.CHANGES, old)
-    table.hear(Kind.CHANGES, foreign)
+    table.link.hear(Kind.CHANGES, old)
+    table.link.hear(Kind.CHANGES, foreign)
     table.publish(known=None)
-    table.hear(Kind.CHANGES, body)
+    table.link.hear(Kind.CHANGES, body)
     assert table.posted == []
 
 
@@ -186,7 +148,7 @@ def test_what_is_heard_applies_only_without_a_gap_and_asks_for_no_full_reading()
 
 
 def test_acknowledgements_are_relayed_with_the_boot_they_were_made_under(table: Table) -> None:
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
     heard_at = int(table.clock.now)
     assert table.circle.acks() == {"i-2": Ack("boot-2", 10, "e", heard_at)}
     table.clock.now += FORGET + 1
@@ -194,50 +156,41 @@ def test_acknowledgements_are_relayed_with_the_boot_they_were_made_under(table: 
 
 
 def test_a_later_acknowledgement_is_not_undone_by_an_earlier_one(table: Table) -> None:
-    early = Frame(
-        kind=Kind.APPLIED,
-        sender="i-2",
-        boot="boot-2",
-        number=1,
-        sent=int(table.clock.now * 1000),
-        body=Applied("e", 10).pack(),
-    )
-    table.number = 1
-    table.hear(Kind.APPLIED, Applied("e", 11).pack())
-    table.link.receive(seal(KEY, early), OTHER)
+    table.link.hear(Kind.APPLIED, Applied("e", 11).pack(), number=2)
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack(), number=1)
     assert table.circle.acks()["i-2"].generation == 11
 
 
 def test_an_acknowledgement_wakes_who_writes_the_item(table: Table) -> None:
     woken: list[int] = []
     table.board.wake = lambda: woken.append(1)
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
-    table.hear(Kind.APPLIED, Applied("e", 11).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 11).pack())
     assert len(woken) == 2, "the same again is no news"
 
 
 def test_its_own_datagrams_and_nonsense_change_nothing(table: Table) -> None:
-    table.hear(Kind.APPLIED, Applied("e", 99).pack(), sender="i-1")
-    table.hear(200, b"of a later version")
+    table.link.hear(Kind.APPLIED, Applied("e", 99).pack(), sender="i-1")
+    table.link.hear(200, b"of a later version")
     for kind in (Kind.APPLIED, Kind.HELLO, Kind.CHANGES):
         with pytest.raises(Refused):
-            table.hear(kind, b"nonsense")
+            table.link.hear(kind, b"nonsense")
     assert table.circle.acks() == {}
     assert table.posted == []
 
 
 def test_without_a_key_nothing_is_heard(table: Table) -> None:
     table.link.key = None
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
     assert table.circle.acks() == {}
 
 
 def test_a_member_that_stays_silent_is_reported_once_and_taken_back(table: Table) -> None:
     table.step()
-    table.hear(Kind.APPLIED, Applied("e", 10).pack(), "i-3", THIRD)
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack(), "i-3", THIRD)
     table.step(SILENT + 1)
-    table.hear(Kind.APPLIED, Applied("e", 10).pack(), "i-3", THIRD)
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack(), "i-3", THIRD)
     table.step(1)
     table.step(1)
     silent = [m.why for m in table.posted if isinstance(m, Trouble)]
@@ -245,7 +198,7 @@ def test_a_member_that_stays_silent_is_reported_once_and_taken_back(table: Table
         "nothing is heard from 10.20.0.11, 10.20.0.12",
         "nothing is heard from 10.20.0.11",
     ]
-    table.hear(Kind.APPLIED, Applied("e", 10).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 10).pack())
     table.step(1)
     assert table.posted[-1] == Trouble("gossip with others", "")
 

@@ -6,10 +6,10 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
+from unit.gateway.quiet_link import OTHER, Clock, Quiet
 
 from gateway import wire
-from gateway.gossip import REMEMBER, Applied, Frame, Kind, Refused, seal
-from gateway.gossip_link import Link
+from gateway.gossip import REMEMBER, Applied, Kind, Refused
 from gateway.metadata import Identity
 from gateway.presence import EVERY, Other, Presence
 from gateway.routes.decide import SILENT
@@ -18,33 +18,9 @@ from gateway.status import STALLED_AFTER, Board, Status
 from registry.items import DRAINING, SERVING, GatewayRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-KEY = b"k" * 32
-MINE, OTHER = IPv4Address("10.20.0.10"), IPv4Address("10.20.0.11")
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Quiet(Link):
-    """A link whose datagrams stay here."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(9588, "boot-1", lambda: "i-1", clock, clock)
-        self.key, self.up = KEY, True
-        self.said: list[tuple[int, str, tuple[IPv4Address, ...]]] = []
-
-    @property
-    def ready(self) -> bool:
-        return self.up
-
-    def send(self, kind: int, body: bytes, to: Iterable[IPv4Address]) -> None:
-        self.said.append((kind, wire.Reader(body).text(), tuple(to)))
+MINE = IPv4Address("10.20.0.10")
 
 
 class Table:
@@ -54,7 +30,6 @@ class Table:
         self.clock, self.board = Clock(), Board()
         self.link = Quiet(self.clock)
         self.presence = Presence(self.link, self.board, monotonic=self.clock)
-        self.number = 0
         self.waits: list[float] = []
         self.news: list[bool] = []
         self.meanwhile = ""
@@ -74,20 +49,6 @@ class Table:
         record = GatewayRecord("arn", "i-1", "z", str(MINE), "b", 0, "e", state=word)
         self.board.publish(Status(state=state, record=record, at=self.clock.now))
 
-    def hear(
-        self, kind: int, body: bytes, sender: str = "i-2", *, number: int = 0, boot: str = "b"
-    ) -> None:
-        self.number = number or self.number + 1
-        frame = Frame(
-            kind=kind,
-            sender=sender,
-            boot=boot,
-            number=self.number,
-            sent=int(self.clock.now * 1000),
-            body=body,
-        )
-        self.link.receive(seal(KEY, frame), OTHER)
-
     def others(self, *names: str) -> dict[str, Other]:
         return dict(self.presence.others(frozenset(names)))
 
@@ -102,9 +63,9 @@ def table() -> Table:
 def test_it_says_twice_a_second_to_the_others_what_it_does(table: Table) -> None:
     table.say(DRAINING)
     table.presence.step()
-    assert table.link.said == [
-        (Kind.PRESENCE, SERVING, (OTHER,)),
-        (Kind.PRESENCE, DRAINING, (OTHER,)),
+    assert table.link.sent() == [
+        (Kind.PRESENCE, wire.text(SERVING), OTHER),
+        (Kind.PRESENCE, wire.text(DRAINING), OTHER),
     ]
     assert table.waits == [EVERY, EVERY]
     assert SILENT / EVERY >= 6, "two may be lost"
@@ -119,41 +80,41 @@ def test_a_new_word_is_said_at_once(table: Table) -> None:
 def test_one_whose_main_thread_hangs_says_nothing(table: Table) -> None:
     table.clock.now += STALLED_AFTER + 1
     table.presence.step()
-    assert len(table.link.said) == 1
+    assert len(table.link.sent()) == 1
 
 
 def test_any_genuine_datagram_ends_the_silence(table: Table) -> None:
     table.clock.now += 10
     assert table.others("i-2") == {"i-2": Other(10.0, "")}
-    table.hear(Kind.APPLIED, Applied("e", 1).pack())
+    table.link.hear(Kind.APPLIED, Applied("e", 1).pack())
     table.clock.now += 2
     assert table.others("i-2") == {"i-2": Other(2.0, "")}
-    table.hear(Kind.PRESENCE, wire.text(SERVING))
+    table.link.hear(Kind.PRESENCE, wire.text(SERVING))
     assert table.others() == {"i-2": Other(0.0, SERVING)}
 
 
 def test_a_forged_or_replayed_datagram_does_not(table: Table) -> None:
-    table.hear(Kind.PRESENCE, wire.text(SERVING))
+    table.link.hear(Kind.PRESENCE, wire.text(SERVING))
     table.clock.now += 5
     with pytest.raises(Refused):
-        table.hear(Kind.PRESENCE, wire.text(DRAINING), number=table.number)
+        table.link.hear(Kind.PRESENCE, wire.text(DRAINING), number=table.link.number)
     table.link.key = b"x" * 32
     with pytest.raises(Refused):
-        table.hear(Kind.PRESENCE, wire.text(DRAINING))
+        table.link.hear(Kind.PRESENCE, wire.text(DRAINING))
     assert table.others() == {"i-2": Other(5.0, SERVING)}
 
 
 def test_a_word_that_was_overtaken_does_not_count_and_a_new_boot_begins_anew(table: Table) -> None:
-    table.hear(Kind.PRESENCE, wire.text(DRAINING), number=9)
-    table.hear(Kind.PRESENCE, wire.text(SERVING), number=8)
+    table.link.hear(Kind.PRESENCE, wire.text(DRAINING), number=9)
+    table.link.hear(Kind.PRESENCE, wire.text(SERVING), number=8)
     assert table.others()["i-2"].word == DRAINING
     table.clock.now += 1
-    table.hear(Kind.PRESENCE, wire.text(SERVING), number=1, boot="c")
+    table.link.hear(Kind.PRESENCE, wire.text(SERVING), number=1, boot="c")
     assert table.others()["i-2"].word == SERVING
 
 
 def test_what_a_later_version_adds_to_the_word_is_passed_over(table: Table) -> None:
-    table.hear(Kind.PRESENCE, wire.text(SERVING) + b"more")
+    table.link.hear(Kind.PRESENCE, wire.text(SERVING) + b"more")
     assert table.others()["i-2"].word == SERVING
 
 
@@ -170,7 +131,7 @@ def test_nobody_is_silent_before_it_can_hear() -> None:
 
 
 def test_one_that_nobody_asks_about_is_forgotten(table: Table) -> None:
-    table.hear(Kind.PRESENCE, wire.text(SERVING))
+    table.link.hear(Kind.PRESENCE, wire.text(SERVING))
     table.clock.now += REMEMBER + 1
     assert table.others() == {}
     assert table.others("i-2")["i-2"].silent > REMEMBER
