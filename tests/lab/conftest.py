@@ -30,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_rotation": 3,
         "test_replacement": 3,
         "test_takeover": 3,
+        "test_three_gateways": 3,
         "test_rolling": 4,
         "test_down": 5,
     }

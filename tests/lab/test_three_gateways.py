@@ -1,0 +1,75 @@
+"""Three gateways in routed mode, by the stack file: two deaths, one after the other."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from lab_deaths import death_felt_by
+from lab_driver import UP_LIMIT, eventually
+
+from bench.stack_file import varied
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab_driver import LabDriver
+
+WITHIN = 0.5
+"""Seconds from the moment the load balancer sends the client's flow to another gateway."""
+BOOTED = 120
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+
+def healthy(lab: LabDriver, number: int, *, but: str = "") -> list[str]:
+    """Await so many healthy gateways, none of them `but`."""
+
+    def there() -> list[str]:
+        ids = lab.healthy()
+        return ids if len(ids) == number and but not in ids else []
+
+    return eventually(f"{number} healthy gateways", there, within=BOOTED)
+
+
+def holders(lab: LabDriver) -> set[str]:
+    """The gateways to which the VPC's route tables lead clients' answers."""
+    ec2 = lab.cloud.client("ec2")
+    instances = {
+        interface["NetworkInterfaceId"]: instance["InstanceId"]
+        for reservation in ec2.describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+        for interface in instance["NetworkInterfaces"]
+    }
+    return {
+        instances.get(route["NetworkInterfaceId"], "nobody")
+        for table in ec2.describe_route_tables()["RouteTables"]
+        for route in table["Routes"]
+        if route.get("NetworkInterfaceId")
+    }
+
+
+def test_with_three_gateways_a_client_outlives_two_of_them(
+    lab: LabDriver, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = varied(tmp_path, {"gatewayCount": 3, "egress": "routed"})
+    lab.lab("up", "--stack-file", str(file), timeout=UP_LIMIT)
+    try:
+        healthy(lab, 3)
+        for _ in range(2):
+            felt = death_felt_by(lab, "alice")
+            with capsys.disabled():
+                sys.stderr.write(
+                    f"\nof three: detection {felt.detection:.1f} s, then {felt.silence:.2f} s\n"
+                )
+            assert felt.silence <= WITHIN
+            assert felt.longest_gap <= 1.0, "and it stays that way"
+            held = holders(lab)
+            assert held, "or nothing would come back"
+            assert held <= set(lab.healthy()), "none leads to the dead one"
+        healthy(lab, 3)
+        lab.answered("bob")
+    finally:
+        lab.lab("up", timeout=UP_LIMIT)
+    lab.both_healthy()
