@@ -46,15 +46,16 @@ LARGEST_ANSWER = 16384
 INTERVAL = 60.0
 """Seconds between questions while all is well, drawn between half and one and a half of it: all
 clients together must not be a burden."""
-LOOK = 5.0
+LOOK = 2.0
 """Seconds between looks at the tunnel."""
 SOON, AT_ONCE = 1.0, 0.2
 """Seconds between looks while the tunnel is in doubt, and while a handshake is awaited."""
 
-DOUBT = 5.0
-"""Seconds: sent and heard nothing for so long, the tunnel is probed."""
+DOUBT = 3.0
+"""Seconds: sent and heard nothing for so long, the tunnel is probed. A load balancer takes some ten
+to leave a dead gateway; from then on the other one waits for the client's first word."""
 ASK_LIMIT = 2.0
-"""Seconds a question may take."""
+"""Seconds a question may take; it is said at once and after a second."""
 FAILURES = 2
 """Unanswered questions in a row, nothing else heard either: the tunnel is silent."""
 PATIENCE = 12.0
@@ -273,10 +274,14 @@ class Drop:
 
 @dataclass(frozen=True)
 class Redial:
-    """Begin anew with the present key at another address; the handshake starts at once."""
+    """Go on with the present key at another address."""
 
     peer: Peer
     endpoint: str
+    anew: bool
+    """Without the session; the handshake starts at once. A gateway behind the other address takes
+    a session over in less time; and if that address leads nowhere yet, WireGuard tries a handshake
+    again only after 5 s."""
 
 
 @dataclass(frozen=True)
@@ -322,7 +327,12 @@ class Memory:
     sent: int = 0
     unanswered_since: float | None = None
     failures: int = 0
+    asked_at: float = 0.0
+    hurry: bool = False
+    """The last question took all its time: the next one has waited long enough."""
     redial_at: float = 0.0
+    redialled: bool = False
+    """The tunnel has been silent at another address, too."""
     refused: str = ""
 
     @property
@@ -333,7 +343,7 @@ class Memory:
     @property
     def pause(self) -> float:
         """Seconds until the next look."""
-        if (self.greeted is not None and not self.complained) or self.moved_from:
+        if (self.greeted is not None and not self.complained) or self.moved_from or self.hurry:
             return AT_ONCE
         doubtful = self.unanswered_since is not None or self.failures or self.greeted is not None
         return SOON if doubtful else LOOK
@@ -372,6 +382,8 @@ def note(memory: Memory, look: Look) -> Memory:
         sent=look.main.sent,
         unanswered_since=since,
         failures=0 if heard else memory.failures,
+        redialled=memory.redialled and not heard,
+        hurry=False,
     )
 
 
@@ -513,19 +525,22 @@ def _awaiting(memory: Memory, look: Look) -> Decision:
 
 def _unanswered(memory: Memory, look: Look) -> Decision:
     failures = memory.failures + 1
-    memory = replace(memory, failures=failures, ask_at=look.now + SOON)
+    hurry = look.now - memory.asked_at >= ASK_LIMIT
+    ask_at = look.now if hurry else look.now + SOON
+    memory = replace(memory, failures=failures, ask_at=ask_at, hurry=hurry)
     if memory.moved_from:
         return _take_back(memory, look) if failures >= PROOF_FAILURES else (memory, ())
     if failures < FAILURES or look.now < memory.redial_at:
         return memory, ()
-    memory = replace(
-        memory, redial_at=look.now + PATIENCE, received=0, sent=0, unanswered_since=None
-    )
+    anew = memory.redialled or look.wall - look.main.handshake >= FRESH
+    if anew:
+        memory = replace(memory, received=0, sent=0)
+    memory = replace(memory, redial_at=look.now + PATIENCE, redialled=True, unanswered_since=None)
     endpoint = next_endpoint(look.main.endpoint, memory.addresses)
     if not endpoint:
         return memory, ()
     text = f"the tunnel is silent: dialling {endpoint}"
-    return memory, (Say("silent", text, {"endpoint": endpoint}), Redial(look.main, endpoint))
+    return memory, (Say("silent", text, {"endpoint": endpoint}), Redial(look.main, endpoint, anew))
 
 
 def _take_back(memory: Memory, look: Look) -> Decision:
@@ -780,6 +795,9 @@ class Machine:
         elif isinstance(action, Redial):
             peer = action.peer
             again = ("peer", peer.public_key, "endpoint", action.endpoint)
+            if not action.anew:
+                run("wg", "set", device, *again)
+                return
             carried = ("allowed-ips", ",".join(peer.allowed_ips))
             alive = ("persistent-keepalive", str(peer.keepalive or KEEPALIVE))
             words, secret = self._preshared(peer)
@@ -908,6 +926,7 @@ class Helper:
         self.memory = note(self.memory, look)
         asked: Asked = None
         if due(self.memory, look.now):
+            self.memory = replace(self.memory, asked_at=look.now)
             try:
                 asked = self.machine.ask()
             except (Refused, Silent) as err:

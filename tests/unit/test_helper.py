@@ -10,8 +10,9 @@ import sys
 import threading
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fake_registry import PARAMETER, key_of
@@ -38,6 +39,9 @@ from client.gatepair_helper import (
     Silent,
     Tunnel,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 from gateway import announcement
 from registry.environment import Environment
 from registry.items import Peer as Registered
@@ -144,7 +148,9 @@ class World:
         elif isinstance(action, Drop):
             assert not self.peers.pop(action.public_key).allowed_ips, "it carried the tunnel"
         elif isinstance(action, Redial):
-            again = replace(action.peer, endpoint=action.endpoint, handshake=0, received=0, sent=0)
+            again = replace(self.peers[action.peer.public_key], endpoint=action.endpoint)
+            if action.anew:
+                again = replace(again, handshake=0, received=0, sent=0)
             self.peers[action.peer.public_key] = again
         elif isinstance(action, Keep):
             self.text = helper.rewrite(self.text, action.key, action.addresses)
@@ -422,14 +428,83 @@ def test_a_silent_address_is_left_for_the_other_one_within_seconds(tmp_path: Pat
     while not any(isinstance(action, Redial) for action in world.done):
         driver.run(1)
         assert world.now - began < 20
-    assert (
-        world.now - began <= helper.LOOK + helper.DOUBT + 2 * (helper.ASK_LIMIT + helper.SOON) + 2
-    )
+    assert world.now - began <= 2 * helper.LOOK + helper.DOUBT + 2 * helper.ASK_LIMIT + 2
     (redial,) = [action for action in world.done if isinstance(action, Redial)]
     assert redial.endpoint == f"{OTHER}:51820"
     assert redial.peer.allowed_ips == NETWORKS
     driver.run(120)
     assert world.kinds().count("Redial") == 1, "it works there: it stays there"
+
+
+def test_the_session_is_kept_at_the_other_address_and_given_up_if_that_is_silent_too(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    driver = Driver(world, tmp_path)
+    driver.run(60)
+    world.deaf |= {ONE, OTHER}
+    driver.run(100)
+    redials = [action for action in world.done if isinstance(action, Redial)]
+    assert [one.anew for one in redials[:3]] == [False, True, True]
+    world.deaf.clear()
+    driver.run(60)
+    world.done.clear()
+    world.deaf |= {ONE, OTHER}
+    driver.run(20)
+    (again, *_) = [action for action in world.done if isinstance(action, Redial)]
+    assert not again.anew, "it has been heard meanwhile"
+
+
+def test_a_session_that_is_too_old_is_not_kept(tmp_path: Path) -> None:
+    world = World()
+    driver = Driver(world, tmp_path)
+    driver.run(60)
+    key = KEYS[7].public_key
+    world.deaf |= {ONE, OTHER}
+    world.peers[key] = replace(world.peers[key], handshake=int(world.now) - helper.FRESH)
+    driver.run(20)
+    (first, *_) = [action for action in world.done if isinstance(action, Redial)]
+    assert first.anew
+
+
+def questions(driver: Driver, seconds: float, ask: Callable[[], Announcement]) -> list[float]:
+    """When they were asked."""
+    asked: list[float] = []
+
+    def noted() -> Announcement:
+        asked.append(driver.world.now)
+        return ask()
+
+    driver.world.ask = noted
+    driver.run(seconds)
+    return asked
+
+
+def test_a_silent_tunnel_is_asked_without_a_pause_that_a_survivor_would_wait_for(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    driver = Driver(world, tmp_path)
+    driver.run(60)
+    world.deaf |= {ONE, OTHER}
+    began = world.now
+    asked = questions(driver, 40, world.ask)
+    assert asked[0] - began <= 2 * helper.LOOK + helper.DOUBT + helper.SOON
+    gaps = [later - sooner for sooner, later in pairwise(asked)]
+    assert max(gaps) <= helper.ASK_LIMIT + 2 * helper.AT_ONCE, "in each it speaks twice"
+
+
+def test_without_a_network_it_does_not_ask_all_the_time(tmp_path: Path) -> None:
+    world = World()
+    driver = Driver(world, tmp_path)
+    driver.run(60)
+    world.deaf |= {ONE, OTHER}
+
+    def ask() -> Announcement:
+        raise Silent("network is unreachable")
+
+    asked = questions(driver, 60, ask)
+    assert 10 < len(asked) <= 60 / helper.SOON
 
 
 def test_one_answer_that_was_lost_is_no_reason_to_dial_elsewhere(tmp_path: Path) -> None:
@@ -694,7 +769,11 @@ def test_the_peer_with_the_narrowest_network_is_the_one_that_carries() -> None:
         ),
         (Drop("OLD"), "peer OLD remove"),
         (
-            Redial(Peer("K", f"{ONE}:51820", NETWORKS, 0, 0, 0, 0), f"{OTHER}:51820"),
+            Redial(Peer("K", f"{ONE}:51820", NETWORKS, 0, 0, 0, 0), f"{OTHER}:51820", anew=False),
+            f"peer K endpoint {OTHER}:51820",
+        ),
+        (
+            Redial(Peer("K", f"{ONE}:51820", NETWORKS, 0, 0, 0, 0), f"{OTHER}:51820", anew=True),
             f"peer K remove peer K endpoint {OTHER}:51820 "
             "allowed-ips 10.20.0.0/16,100.96.0.1/32 persistent-keepalive 25",
         ),
@@ -739,6 +818,7 @@ SECRET = "cHJlLXNoYXJlZCBwcmUtc2hhcmVkIHByZS1zaGFyZWQ="
             Redial(
                 Peer(KEYS[7].public_key, f"{ONE}:1", NETWORKS, 0, 0, 0, 0, preshared=True),
                 f"{OTHER}:51820",
+                anew=True,
             ),
             f"peer {KEYS[7].public_key} remove peer {KEYS[7].public_key} "
             f"endpoint {OTHER}:51820 preshared-key /dev/stdin "
