@@ -41,6 +41,12 @@ _WORDS = (_TCP.size + _TIMESTAMP.size) // 4
 _PSEUDO = struct.Struct("!4s4sBBH")
 
 
+def back(connection: Connection) -> bytes:
+    """The connection as its host's segments have it: addresses, then ports."""
+    ends = connection.host.packed + connection.client.packed
+    return ends + struct.pack("!HH", connection.host_port, connection.port)
+
+
 def questions(connection: Connection, number: int) -> Iterator[bytes]:
     """Whole IPv4 packets: to the client as if from the host, and to the host as if from it.
 

@@ -1,6 +1,6 @@
 """Clients whose sessions have just come here, in routed mode: their stalled TCP goes on at once.
 
-The packet filter shows one segment a second of each of their connections (gateway.takeover.rules).
+The packet filter shows two segments a second of each of their connections (gateway.takeover.rules).
 What follows from it (gateway.takeover.kick) waits until the session is there: WireGuard queues 128
 packets for a peer without one, and those should be the segments themselves.
 
@@ -20,11 +20,11 @@ import math
 import secrets
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.takeover.ipv4 import destination
 from gateway.takeover.kick import COPIES, Kick, kick
-from gateway.takeover.question import questions
+from gateway.takeover.question import back, questions
 from gateway.takeover.rules import RESUMED_LIFETIME
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ASK_AFTER = (0.1, 1.2, 2.3, 3.4)
+ASK_AFTER, ASK_EVERY, ASK_FOR = 0.1, 0.6, 20.0
 """Seconds after a session has come, at which the ends of its connections are asked: not before the
-filter shows what they answer; again since until a route of the VPC has moved, which takes two
-seconds, what the host says is lost. The filter shows one answer a second."""
+filter shows what they answer, and again until the host is heard, then once more. It is not heard
+while a route of the VPC still leads to a dead gateway: a client may have come before the load
+balancer has left that one, by another of its addresses. Linux answers twice a second."""
 
-AT_ONCE = 100
-"""Connections that are asked about in one go: less than 10 ms of work."""
+ASKS, ASKS_EVERY = 50, 0.1
+"""Connections that are asked about in so many seconds: as many as the filter shows answers of."""
 
 
 class Sender:
@@ -75,6 +76,14 @@ class Sender:
             self._plug.close()
 
 
+class _Ask(NamedTuple):
+    due: float
+    connection: Connection
+    until: float
+    heard: bool
+    """The host had been heard by the last time."""
+
+
 class Resumption:
     """Who is expected, who has come, and what their connections' ends are told."""
 
@@ -86,8 +95,11 @@ class Resumption:
     ) -> None:
         """`open_of`: the connections of a client that another gateway had."""
         self._send, self._monotonic, self._open_of = send or Sender(), monotonic, open_of
-        self._to_ask: list[tuple[float, Connection]] = []
-        """A heap: when, and which."""
+        self._to_ask: list[_Ask] = []
+        """A heap."""
+        self._ask_after = -math.inf
+        self._hosts: set[bytes] = set()
+        """Connections to be asked about whose host has been heard, as `Kick.connection`."""
         self.pool: IPv4Network | None = None
         """The clients'; None: not in routed mode, and nothing is done."""
         self._expected: dict[IPv4Address, tuple[float, dict[bytes, Kick]]] = {}
@@ -117,30 +129,40 @@ class Resumption:
         self._tell_held(client)
         now = self._monotonic()
         for connection in self._open_of(client):
-            for after in ASK_AFTER:
-                heapq.heappush(self._to_ask, (now + after, connection))
+            self._hosts.discard(back(connection))
+            ask = _Ask(now + ASK_AFTER, connection, now + ASK_FOR, heard=False)
+            heapq.heappush(self._to_ask, ask)
 
     def found(self, client: IPv4Address) -> None:
         """Its session is at another gateway, which is heard: what was held is told."""
         self._tell_held(client)
         if self._to_ask:
-            self._to_ask = [one for one in self._to_ask if one[1].client != client]
+            self._to_ask = [one for one in self._to_ask if one.connection.client != client]
             heapq.heapify(self._to_ask)
 
     def ask(self) -> None:
         """Ask those whose turn has come, some at a time."""
         now = self._monotonic()
-        for _ in range(AT_ONCE):
-            if not self._to_ask or self._to_ask[0][0] > now:
-                return
-            _due, connection = heapq.heappop(self._to_ask)
-            for packet in questions(connection, secrets.randbits(32)):
+        if now < self.next_ask:
+            return
+        self._ask_after = now + ASKS_EVERY
+        for _ in range(ASKS):
+            if not self._to_ask or self._to_ask[0].due > now:
+                break
+            one = heapq.heappop(self._to_ask)
+            for packet in questions(one.connection, secrets.randbits(32)):
                 self._send(packet)
+            heard = back(one.connection) in self._hosts
+            if not one.heard and now + ASK_EVERY < one.until:
+                again = one._replace(due=now + ASK_EVERY, heard=heard)
+                heapq.heappush(self._to_ask, again)
+        if not self._to_ask:
+            self._hosts.clear()
 
     @property
     def next_ask(self) -> float:
         """Monotonic seconds; infinity if nobody is to be asked."""
-        return self._to_ask[0][0] if self._to_ask else math.inf
+        return max(self._to_ask[0].due, self._ask_after) if self._to_ask else math.inf
 
     def _tell_held(self, client: IPv4Address) -> None:
         _since, held = self._expected.pop(client, (0.0, {}))
@@ -156,6 +178,8 @@ class Resumption:
         found = None if self.pool is None else kick(packet, self.pool)
         if found is None:
             return False
+        if self._to_ask:
+            self._hosts.add(found.connection)
         if found.client in self._expected:
             self._expected[found.client][1][found.connection] = found
         else:

@@ -96,13 +96,13 @@ def report_moved(ports: str) -> str:
 def report_stalled(wg: str, inward: str) -> list[str]:
     """Rules for what has been let through: show segments of clients whose sessions have just come.
 
-    One a second of each direction of a connection, if it acknowledges something; on its way to
+    Two a second of each direction of a connection, if it acknowledges something; on its way to
     another gateway as well, which may be dead. `inward`: the operand with all interfaces behind
     which clients are; another client is told of its own only.
     """
     shown = (
         "tcp flags & (syn | rst | ack) == ack "
-        f"add @{KICKED} {{ {_CONNECTION} limit rate 1/second burst 1 packets }} "
+        f"add @{KICKED} {{ {_CONNECTION} limit rate 2/second burst 1 packets }} "
         f"limit rate {_KICKS_AT_MOST} "
         f"log group {STALLED} snaplen {_LONGEST_HEADERS} queue-threshold 1"
     )

@@ -141,7 +141,7 @@ def test_without_it_the_end_waits_for_its_own_timer(lane: Pair, client_stalls: b
     assert waited(stalled, other) > ALONE
 
 
-def test_a_connection_that_is_well_takes_no_harm_and_is_shown_once_a_second(lane: Pair) -> None:
+def test_a_connection_that_is_well_takes_no_harm_and_is_shown_twice_a_second(lane: Pair) -> None:
     sent: list[bytes] = []
     near, far = lane.connect(8000)
     with kicking(sent):
@@ -154,7 +154,7 @@ def test_a_connection_that_is_well_takes_no_harm_and_is_shown_once_a_second(lane
                 while got < 10_000:
                     got += len(end.recv(65536))
         seconds = time.monotonic() - began
-    assert 7 <= len(sent) <= 7 * 2 * (seconds + 2)
+    assert 7 <= len(sent) <= 7 * 2 * 2 * (seconds + 2)
     assert {IPv4Address(packet[16:20]) for packet in sent} >= {CLIENT}
 
 
@@ -174,7 +174,7 @@ def test_ends_that_are_asked_go_on_although_nobody_says_anything(lane: Pair, sta
             other.settimeout(10)
             assert other.recv(5) == b"late\n"
         took = time.monotonic() - began
-        assert took < ASK_AFTER[0] + AT_ONCE
+        assert took < ASK_AFTER + AT_ONCE
     (entry,) = [line for line in lane.second.tracked() if "dport=8000" in line]
     assert f"src={CLIENT} dst={HOST}" in entry, "the gateway's own question opens nothing"
 
@@ -186,7 +186,8 @@ def test_who_is_asked_of_a_connection_that_is_over_and_of_one_that_never_was_tak
     gone = Connection(CLIENT, 40000, HOST, 8000)
     sent: list[bytes] = []
     with kicking(sent, known(near, far), gone):
-        await_true("all questions", lambda: len(sent) >= 2 * 4 * len(ASK_AFTER), 10)
+        # those to the one that is there end; nobody is heard of the other
+        await_true("many questions", lambda: len(sent) >= 4 * 8, 15)
         assert passes(near, far)
         assert passes(far, near)
         far.close()

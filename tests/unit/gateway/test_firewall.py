@@ -317,7 +317,9 @@ def test_in_routed_mode_the_gateways_own_ports_are_narrow_although_the_group_is_
     assert not [rule for rule in rules(render(unwatched), "to_gateway") if "9586" in rule]
 
 
-def test_one_segment_a_second_of_who_has_just_come_is_shown_when_it_has_been_let_through() -> None:
+def test_two_segments_a_second_of_who_has_just_come_are_shown_when_it_has_been_let_through() -> (
+    None
+):
     text = render(ROUTED)
     assert (
         "add chain inet gatepair let_through "
@@ -325,7 +327,7 @@ def test_one_segment_a_second_of_who_has_just_come_is_shown_when_it_has_been_let
     ) in text
     shown = (
         "tcp flags & (syn | rst | ack) == ack add @kicked "
-        "{ ip saddr . ip daddr . tcp sport . tcp dport limit rate 1/second burst 1 packets } "
+        "{ ip saddr . ip daddr . tcp sport . tcp dport limit rate 2/second burst 1 packets } "
         "limit rate 500/second burst 500 packets log group 26370 snaplen 80 queue-threshold 1"
     )
     wg, inward = '{ "wg0", "wg1" }', '{ "wg0", "wg1", "gpfwd" }'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from unit.gateway.samples import control
+from unit.gateway.test_takeover_kick import segment
 
 from gateway.connection_watch import AGAIN, EVERY, KEEP, SHARE, ConnectionWatch
 from gateway.connections import events
@@ -30,7 +31,15 @@ from gateway.takeover.connections import (
 from gateway.takeover.hub import SessionsView
 from gateway.takeover.ipv4 import TCP, destination
 from gateway.takeover.question import questions
-from gateway.takeover.resume import ASK_AFTER, AT_ONCE, Resumption
+from gateway.takeover.resume import (
+    ASK_AFTER,
+    ASK_EVERY,
+    ASK_FOR,
+    ASKS,
+    ASKS_EVERY,
+    Resumption,
+)
+from gateway.takeover.rules import RESUMED_LIFETIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -321,17 +330,56 @@ class Asking:
         return len(self.sent)
 
 
-def test_the_ends_of_who_has_come_are_asked_in_a_moment_and_some_times_more() -> None:
+def said_by_host(one: Connection) -> bytes:
+    """A segment of the host's, as the filter shows it."""
+    return segment(str(one.host), str(one.client), ports=(one.host_port, one.port))
+
+
+def test_the_ends_of_who_has_come_are_asked_in_a_moment_until_the_host_is_heard_and_once_more() -> (
+    None
+):
     table = Asking(connection(), connection(BOB))
     table.resumption.arrived(ALICE)
     assert table.asked() == 0
-    began = table.now
-    for after in ASK_AFTER:
-        assert table.resumption.next_ask == began + after
-        table.now = began + after
+    table.now += ASK_AFTER
+    for _ in range(5):
+        assert table.resumption.next_ask <= table.now
         assert table.asked() == 4
         assert {destination(packet) for packet in table.sent} == {str(ALICE), str(HOST)}
+        assert table.asked() == 0
+        table.now += ASK_EVERY
+    table.resumption.segment(said_by_host(connection(BOB)))
+    assert table.asked() == 4
+    table.resumption.segment(segment(str(ALICE), str(HOST), ports=(40000, 443)))
+    table.now += ASK_EVERY
+    assert table.asked() == 4, "the client alone has been heard"
+    table.resumption.segment(said_by_host(connection()))
+    for more in (4, 4, 0):
+        table.now += ASK_EVERY
+        assert table.asked() == more
     assert table.resumption.next_ask == math.inf
+
+
+def test_a_host_that_is_never_heard_is_given_up() -> None:
+    table = Asking(connection())
+    table.resumption.arrived(ALICE)
+    began = table.now
+    while table.resumption.next_ask < math.inf:
+        table.now = max(table.now, table.resumption.next_ask)
+        table.asked()
+        assert table.now - began < RESUMED_LIFETIME, "answers would not be shown any more"
+    assert table.now - began > ASK_FOR - 2 * ASK_EVERY
+
+
+def test_who_has_gone_and_comes_back_is_asked_anew() -> None:
+    table = Asking(connection())
+    table.resumption.arrived(ALICE)
+    table.resumption.segment(said_by_host(connection()))
+    table.resumption.found(ALICE)
+    table.resumption.arrived(ALICE)
+    for _ in range(3):
+        table.now += ASK_EVERY
+        assert table.asked() == 4
 
 
 def test_who_is_only_expected_is_not_asked_and_who_has_gone_on_no_more() -> None:
@@ -342,19 +390,20 @@ def test_who_is_only_expected_is_not_asked_and_who_has_gone_on_no_more() -> None
     table.resumption.arrived(ALICE)
     table.resumption.arrived(BOB)
     table.resumption.found(ALICE)
-    table.now += ASK_AFTER[0]
+    table.now += ASK_AFTER
     assert table.asked() == 4
     assert {destination(packet) for packet in table.sent} == {str(BOB), str(HOST)}
 
 
 def test_a_crowd_is_asked_some_at_a_time() -> None:
-    table = Asking(*(connection(port=port) for port in range(AT_ONCE + 1)))
+    table = Asking(*(connection(port=port) for port in range(ASKS + 1)))
     table.resumption.arrived(ALICE)
-    table.now += ASK_AFTER[0]
-    assert table.asked() == 4 * AT_ONCE
-    assert table.resumption.next_ask <= table.now
+    table.now += ASK_AFTER
+    assert table.asked() == 4 * ASKS
+    assert table.asked() == 0
+    assert table.resumption.next_ask == pytest.approx(table.now + ASKS_EVERY)
+    table.now += ASKS_EVERY
     assert table.asked() == 4
-    assert table.resumption.next_ask > table.now
 
 
 def test_nobody_is_asked_in_snat_mode() -> None:

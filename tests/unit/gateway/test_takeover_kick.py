@@ -25,10 +25,11 @@ def segment(
     options: int = 0,
     fragment: int = 0x4000,
     protocol: int = 6,
+    ports: tuple[int, int] = (443, 50000),
 ) -> bytes:
-    """From port 443 to 50000 with number 111, acknowledging 0x01020304; 20 bytes of TCP."""
+    """With number 111, acknowledging 0x01020304; 20 bytes of TCP."""
     head = struct.pack("!BBHHHBBH", 0x45 + options, 0, 1420, 7, fragment, 60, protocol, 0)
-    tcp = struct.pack("!HHIIBBHHH", 443, 50000, 111, 0x01020304, 0x50, flags, 64, 0, 0)
+    tcp = struct.pack("!HHIIBBHHH", *ports, 111, 0x01020304, 0x50, flags, 64, 0, 0)
     addresses = IPv4Address(source).packed + IPv4Address(to).packed
     return head + addresses + bytes(4 * options) + tcp
 
