@@ -7,7 +7,9 @@ Pulumi's own mocks forget the parent, the options and a repeated URN, and they l
 from __future__ import annotations
 
 import asyncio
+import atexit
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -92,13 +94,21 @@ def _make_secret(fields: Any, key: str) -> None:
         wrapped.fields["value"].CopyFrom(plain)
 
 
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The thread's default loop, as the SDK wants it.
+
+    One and the same: an asyncio.run() of another test takes it away, and a loop that is lost
+    without being closed is somebody else's warning when it is collected.
+    """
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
+
+
 def install(recorder: Recorder, *, project: str, stack: str, preview: bool = False) -> None:
     """Let Pulumi's SDK in this process register with `recorder`."""
-    try:
-        asyncio.get_event_loop()
-    except RuntimeError:
-        # The SDK wants the thread's default loop, which an asyncio.run() before has taken away
-        asyncio.set_event_loop(asyncio.new_event_loop())
+    asyncio.set_event_loop(_loop())
     pulumi.runtime.set_mocks(
         recorder.mocks, project=project, stack=stack, preview=preview, monitor=recorder
     )
