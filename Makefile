@@ -45,9 +45,9 @@ mutants: ## break the code on purpose; each break must fail a test
 	@scripts/install prometheus
 	@$(python) tests/mutants.py
 
-workflows: ## lint the GitHub workflows; wants actionlint, shellcheck and zizmor on PATH
+workflows: install ## lint the GitHub workflows; wants actionlint on PATH besides
 	@actionlint
-	@zizmor --offline --quiet .github
+	@.venv/bin/zizmor --offline --quiet .github
 
 openapi: ## the HTTP API's document, as docs/openapi.json has it, on stdout
 	@$(python) -m api.openapi
