@@ -13,6 +13,7 @@ from registry import connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from lab_driver import LabDriver
 
@@ -58,17 +59,17 @@ for port in range(10_000, 10_000 + int(sys.argv[2])):
 """Each datagram is a connection; not faster than WireGuard in user space takes them."""
 
 HOLD = """
-import socket, sys
+import os, socket, sys, time
 plug = socket.create_connection((sys.argv[1], 7), timeout=20)
 plug.sendall(b"hello")
 plug.recv(5)
 print(plug.getsockname()[1], flush=True)
-plug.settimeout(60)
-try:
-    plug.recv(1)
-except OSError:
-    pass
+limit = time.monotonic() + 100
+while not os.path.exists(sys.argv[2]) and time.monotonic() < limit:
+    time.sleep(0.2)
 """
+"""Holds one connection until there is a file of that name: no word of its end comes through a
+tunnel that is gone."""
 
 
 @pytest.fixture(scope="module")
@@ -155,11 +156,11 @@ def test_a_record_says_to_what_how_much_and_how_long(
 
 
 def test_a_connection_that_a_revocation_cuts_is_recorded_under_its_peers_name(
-    lab: LabDriver, people: dict[str, str]
+    lab: LabDriver, people: dict[str, str], tmp_path: Path
 ) -> None:
-    name = PEOPLE[1]
+    name, enough = PEOPLE[1], tmp_path / "enough"
     with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(lab.on, name, "python3", "-c", HOLD, HOST, timeout=120)
+        held = pool.submit(lab.on, name, "python3", "-c", HOLD, HOST, str(enough), timeout=120)
 
         def tracked() -> bool:
             words = ("conntrack", "-L", "-p", "tcp", "-s", people[name], "--dport", "7")
@@ -172,6 +173,7 @@ def test_a_connection_that_a_revocation_cuts_is_recorded_under_its_peers_name(
             return [one for one in trail(lab, name)["connections"] if one["port"] == 7]
 
         (one,) = eventually("the cut connection is recorded", cut, within=60, every=1)
+        enough.touch()
         assert one["source_port"] == int(held.result().stdout)
     assert (one["event"], one["peer"], one["closed"]) == ("end", name, False)
     assert [change["action"] for change in trail(lab, name)["audit"]] == ["add", "revoke"]
