@@ -4,10 +4,12 @@ One table of ours. Loading the text again replaces every rule in one step and ke
 return paths, which the kernel fills, and who may go where (gateway.access). Rules hold no counters
 but named ones, so that the listing is comparable.
 
-Whose packets are judged where: `learn` and `mark_*` find the way back to a client, `to_gateway` is
-what may reach the gateway itself (`ask_gateway`: from a client), `through` what may pass it;
+Whose packets are judged where: `mark_*` and `learn_way` find the way back to a client, `to_gateway`
+is what may reach the gateway itself (`to_wireguard`: a session's; `ask_gateway`: from a client),
+`from_wireguard` what WireGuard may say (`in_answer`), `through` what may pass the gateway;
 `from_client` judges every packet of a client by itself, before any thought of established
-connections. In snat mode `translate` gives what leaves the gateway's address; in routed mode
+connections. Every packet of every client meets these rules, so what decides for nearly all of them
+comes first, and a chain is entered by one comparison. In snat mode `translate` gives what leaves the gateway's address; in routed mode
 (gateway.routed) `first` marks what goes on to another gateway and `to_client` judges what comes
 back. The widest thing a client may reach is `Filter.reach`, the sets say which client may go
 where in it, and one that is in none of them goes nowhere; what a client writes into its own config
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from ipaddress import collapse_addresses
+from ipaddress import IPv4Network, collapse_addresses
 from typing import TYPE_CHECKING
 
 from gateway import routed
@@ -32,7 +34,7 @@ from registry.key_slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from ipaddress import IPv4Address, IPv4Network
+    from ipaddress import IPv4Address
 
     from gateway.routed import Routed
 
@@ -47,6 +49,9 @@ RETURN_PATH_LIFETIME = "1d"
 """How long a silent client's way back is remembered; after that the main route serves it."""
 
 MOST_RETURN_PATHS = 262144
+
+TUNNELS = '"wg*"'
+"""The interfaces of all slots, as an operand: two letters are compared, names would be hashed."""
 
 ASKING = "asking"
 """Set of the clients that have connected to the gateway's service lately, with a limit for each."""
@@ -102,38 +107,54 @@ RETURN_PATHS = tuple(via(slot) for slot in SLOTS)
 
 def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
     """Chain name -> its hook and its rules. A chain without rules is taken away."""
-    wg = any_of(f'"{name}"' for name in INTERFACES)
-    pool = filter_.client_pool
-    ports = any_of(filter_.port + slot for slot in SLOTS)
+    wg, pool = TUNNELS, filter_.client_pool
+    ports = f"{filter_.port + SLOTS[0]}-{filter_.port + SLOTS[-1]}"
     # one network is compared, several are looked up
     reach = str(filter_.reach[0]) if len(filter_.reach) == 1 else any_of(filter_.reach)
     known = any_of(sorted(filter_.gateways)) if filter_.gateways else ""
     # only addresses of the pool are in the sets: most packets need not be looked up
-    mark = [
-        f"ip daddr {pool} ip daddr @{via(slot)} meta mark set {mark_of(slot):#010x}"
-        for slot in SLOTS
-    ]
+    only_clients = f"ip daddr != {pool} accept"
+    mark = [f"ip daddr @{via(slot)} meta mark set {mark_of(slot):#010x} accept" for slot in SLOTS]
     return {
+        # Behind the translation back to the client's address (priority -100), before routing. A
+        # client's packet may be to another client, hence not `goto`
+        "mark_forwarded": (
+            "type filter hook prerouting priority -50; policy accept;",
+            [
+                f"ip saddr {pool} jump learn_way",
+                only_clients,
+                *([f"meta mark {MARK:#010x} accept"] if filter_.routed else ()),
+                *mark,
+            ],
+        ),
         # The interface of a client's last *decrypted data packet*: WireGuard has checked that this
         # key may use this source. A handshake alone proves no working session on that side. Two
         # sets and not one map: `update` does not change the value of an element that is there.
-        "learn": (
-            "type filter hook prerouting priority mangle; policy accept;",
+        "learn_way": (
+            "",
             [
-                f'iifname "{interface_of(slot)}" ip saddr {pool} '
+                f'iifname "{interface_of(slot)}" '
                 f"update @{via(slot)} {{ ip saddr }} delete @{via(1 - slot)} {{ ip saddr }}"
                 for slot in SLOTS
             ],
         ),
-        # behind the translation back to the client's address (priority -100), before routing
-        "mark_forwarded": (
-            "type filter hook prerouting priority -50; policy accept;",
-            [*([f"meta mark {MARK:#010x} accept"] if filter_.routed else ()), *mark],
+        "mark_own": (
+            "type route hook output priority mangle; policy accept;",
+            [f"udp sport {ports} goto from_wireguard", only_clients, *mark],
         ),
-        "mark_own": ("type route hook output priority mangle; policy accept;", mark),
+        # WireGuard speaks only in answer. A client follows whoever last sent it something valid, so
+        # a gateway that the load balancer has left must not call it back past the load balancer.
+        "from_wireguard": ("", ["ct direction reply goto in_answer", "drop"]),
+        "in_answer": ("", [takeover.let_data_out(), takeover.note_handshakes()]),
         "to_gateway": (
             "type filter hook input priority filter; policy drop;",
             _to_gateway(filter_, wg, ports, known),
+        ),
+        # Reported before they are accepted, established or not: one flow may outlive several
+        # sessions
+        "to_wireguard": (
+            "",
+            [*([takeover.report_moved()] if filter_.takeover else []), "accept"],
         ),
         # the one thing a client may ask of a gateway
         "ask_gateway": ("", _ask_gateway(pool)),
@@ -142,16 +163,6 @@ def _chains(filter_: Filter) -> dict[str, tuple[str, list[str]]]:
             _through(filter_, wg, reach),
         ),
         "from_client": ("", [*_from_client(filter_, wg, reach, known), "drop"]),
-        # WireGuard speaks only in answer. A client follows whoever last sent it something valid, so
-        # a gateway that the load balancer has left must not call it back past the load balancer.
-        "from_gateway": (
-            "type filter hook output priority filter; policy accept;",
-            [
-                takeover.note_handshakes(ports),
-                f"udp sport {ports} ct direction reply accept",
-                f"udp sport {ports} drop",
-            ],
-        ),
         **(_routed(filter_, filter_.routed, wg, reach, known) if filter_.routed else NOT_ROUTED),
         **(NOT_TRANSLATED if filter_.routed else _translated(filter_, wg, reach)),
     }
@@ -170,13 +181,12 @@ def _to_gateway(filter_: Filter, wg: str, ports: str, known: str) -> list[str]:
         ]
     )
     return [
+        *([routed.stop_here()] if filter_.routed else ()),
+        # WireGuard's packets, nearly all there are, take the shortest way. Tunnels are no
+        # Ethernet: what a client sends to these ports is asked like all else
+        f"meta iiftype ether udp dport {ports} goto to_wireguard",
         'iifname "lo" accept',
         f"iifname {wg} goto ask_gateway",
-        *([routed.stop_here()] if filter_.routed else ()),
-        # WireGuard's packets, nearly all there are, take the shortest way. Reported before
-        # they are accepted, established or not: one flow may outlive several sessions
-        *([takeover.report_moved(ports)] if filter_.takeover else []),
-        f"udp dport {ports} accept",
         # before what is established: a gateway that is gone is a stranger at once
         *gossip,
         *rest,
@@ -214,7 +224,10 @@ def _through(filter_: Filter, wg: str, reach: str) -> list[str]:
 
 def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
     inward = _inward(filter_, wg)
-    rules = [f"ip daddr {any_of(NEVER)} drop"]
+    # where no client may go anyway needs no rule, and most stacks' reach has nothing of it
+    may = (*filter_.reach, filter_.client_pool)
+    never = [one for one in NEVER if any(map(IPv4Network(one).overlaps, may))]
+    rules = [f"ip daddr {any_of(never)} drop"] if never else []
     if known:
         rules.append(f"ip daddr {known} drop")
     if filter_.peer_to_peer:
@@ -222,7 +235,7 @@ def _from_client(filter_: Filter, wg: str, reach: str, known: str) -> list[str]:
     rules.append(f"oifname {inward} drop")
     if filter_.reach:
         if filter_.routed is None:
-            rules += STRAYS
+            rules.append("ct state { new, invalid } jump strays")
         # Only ever accepting: a part of a packet that cannot be read ends a rule, and a rule that
         # drops what is *not* allowed would let just that packet through
         open_, *others = conditions(reach).values()
@@ -240,16 +253,16 @@ def _inward(filter_: Filter, wg: str) -> str:
     return any_of(f'"{name}"' for name in (*INTERFACES, DEVICE)) if filter_.routed else wg
 
 
-STRAYS = (
+STRAYS = [
     "ct state new tcp flags & syn == 0x0 goto stray",
     "ct state invalid tcp flags & fin == fin goto stray",
-)
+]
 """TCP in the middle of a connection that this gateway has no translation of: it began on another
 one. Whoever has come back finds his own as they were. (Connection tracking takes no connection up
 at its end, and calls that invalid.)"""
 
 NOT_ROUTED = dict.fromkeys(("first", "last", "to_client", "answers", "let_through"), ("", []))
-NOT_TRANSLATED = dict.fromkeys(("stray", "translate"), ("", []))
+NOT_TRANSLATED = dict.fromkeys(("strays", "stray", "translate"), ("", []))
 
 
 def _routed(
@@ -280,6 +293,7 @@ def _routed(
 def _translated(filter_: Filter, wg: str, reach: str) -> dict[str, tuple[str, list[str]]]:
     resets = [f"{condition} reject with tcp reset" for condition in conditions(reach).values()]
     return {
+        "strays": ("", STRAYS if filter_.reach else []),
         # at once, where its answers would never find the way; to whom it may reach, and no other
         "stray": ("", [*(resets if filter_.reach else ()), "drop"]),
         "translate": (

@@ -65,19 +65,21 @@ BATCH = 1000
 """Elements in one command: a netlink message holds 64 KB."""
 
 
-def note_handshakes(ports: str) -> str:
-    """Rule for what leaves: note the index of a handshake message and show it to the agent.
+def let_data_out() -> str:
+    """Rule for WireGuard's packets that are let out, as answers: nothing is noted of nearly all."""
+    return f"@th,64,32 {_kind(TRANSPORT)} accept"
 
-    Only of those that are let out, as answers.
-    """
+
+def note_handshakes() -> str:
+    """Rule for those of the rest: note the index of a handshake message, show it to the agent."""
     kinds = f"{{ {_kind(INITIATION)}, {_kind(RESPONSE)} }}"
     return (
-        f"udp sport {ports} ct direction reply @th,64,32 {kinds} add @{HANDED} {{ {_HANDED_KEY} }} "
+        f"@th,64,32 {kinds} add @{HANDED} {{ {_HANDED_KEY} }} "
         f"log group {HANDSHAKES} snaplen {_WHOLE_HANDSHAKE} queue-threshold 1"
     )
 
 
-def report_moved(ports: str) -> str:
+def report_moved() -> str:
     """Rule for what comes in: show one packet a second of each watched session to the agent.
 
     One a second of each address that sends some: whoever replays a session's packets as fast as he
@@ -86,7 +88,7 @@ def report_moved(ports: str) -> str:
     is looked up and forgotten; it costs nobody's place in a queue.
     """
     return (
-        f"udp dport {ports} @th,64,32 {_kind(TRANSPORT)} {_INCOMING_KEY} @{WATCHED} "
+        f"@th,64,32 {_kind(TRANSPORT)} {_INCOMING_KEY} @{WATCHED} "
         f"add @{SOURCES} {{ {_SOURCE_KEY} limit rate 1/second burst 1 packets }} "
         f"add @{RECENT} {{ {_INCOMING_KEY} limit rate {_AT_MOST} }} "
         f"log group {MOVED} snaplen {_HEADERS} queue-threshold 1"

@@ -35,11 +35,9 @@ def rules(text: str, chain: str) -> list[str]:
 
 def test_a_client_is_judged_default_deny_in_this_order() -> None:
     assert rules(render(FILTER), "from_client") == [
-        f"ip daddr {{ {', '.join(NEVER)} }} drop",
         "ip daddr { 10.20.0.10, 10.20.0.11 } drop",
-        'oifname { "wg0", "wg1" } drop',
-        "ct state new tcp flags & syn == 0x0 goto stray",
-        "ct state invalid tcp flags & fin == fin goto stray",
+        'oifname "wg*" drop',
+        "ct state { new, invalid } jump strays",
         "ip saddr @open ip daddr { 10.20.0.0/16, 10.30.0.0/16 } accept",
         "ip daddr != { 10.20.0.0/16, 10.30.0.0/16 } drop",
         "ip saddr . ip daddr . meta l4proto . th dport @allowed_ports accept",
@@ -47,12 +45,37 @@ def test_a_client_is_judged_default_deny_in_this_order() -> None:
         "ip saddr . ip daddr @allowed accept",
         "drop",
     ]
-    assert "169.254.0.0/16" in NEVER
+    assert rules(render(FILTER), "strays") == [
+        "ct state new tcp flags & syn == 0x0 goto stray",
+        "ct state invalid tcp flags & fin == fin goto stray",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reach", "refused"),
+    [
+        (["0.0.0.0/0"], "{ 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/3 }"),
+        (["10.20.0.0/16", "169.254.7.0/24"], "{ 169.254.0.0/16 }"),
+        (["10.0.0.0/8", "168.0.0.0/5"], "{ 169.254.0.0/16 }"),
+        (["10.0.0.0/8", "172.16.0.0/12"], ""),
+        ([], ""),
+    ],
+)
+def test_where_nobody_may_go_is_refused_first_of_all_if_the_reach_has_any_of_it(
+    reach: list[str], refused: str
+) -> None:
+    first, *others = rules(render(replace(FILTER, reach=networks(*reach))), "from_client")
+    known = "ip daddr { 10.20.0.10, 10.20.0.11 } drop"
+    assert first == (f"ip daddr {refused} drop" if refused else known)
+    assert (known in others) is bool(refused)
+    linked = replace(FILTER, client_pool=IPv4Network("169.254.64.0/18"))
+    assert rules(render(linked), "from_client")[0] == "ip daddr { 169.254.0.0/16 } drop"
+    assert set(NEVER) >= {"127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"}
 
 
 def test_what_comes_from_a_client_is_never_accepted_for_being_established() -> None:
     through = rules(render(FILTER), "through")
-    judged = through.index('iifname { "wg0", "wg1" } goto from_client')
+    judged = through.index('iifname "wg*" goto from_client')
     established = [number for number, rule in enumerate(through) if "established" in rule]
     assert established
     assert all(number > judged for number in established)
@@ -63,7 +86,11 @@ def test_what_comes_from_a_client_is_never_accepted_for_being_established() -> N
 def test_a_client_reaches_one_port_of_one_address_of_the_gateway_and_nothing_else() -> None:
     text = render(FILTER)
     inward = rules(text, "to_gateway")
-    assert inward[:2] == ['iifname "lo" accept', 'iifname { "wg0", "wg1" } goto ask_gateway']
+    assert inward[:3] == [
+        "meta iiftype ether udp dport 51820-51821 goto to_wireguard",
+        'iifname "lo" accept',
+        'iifname "wg*" goto ask_gateway',
+    ]
     asks = "ip saddr 100.96.0.0/16 ip daddr 100.96.0.1 tcp dport 9587"
     assert rules(text, "ask_gateway") == [
         f"{asks} ct state new "
@@ -82,15 +109,26 @@ def test_one_network_is_compared_and_not_looked_up() -> None:
 
 def test_a_way_back_is_looked_up_for_addresses_of_clients_only() -> None:
     for chain in ("mark_forwarded", "mark_own"):
-        assert rules(render(FILTER), chain) == [
-            "ip daddr 100.96.0.0/16 ip daddr @via_wg0 meta mark set 0x00006700",
-            "ip daddr 100.96.0.0/16 ip daddr @via_wg1 meta mark set 0x00006701",
+        assert rules(render(FILTER), chain)[1:] == [
+            "ip daddr != 100.96.0.0/16 accept",
+            "ip daddr @via_wg0 meta mark set 0x00006700 accept",
+            "ip daddr @via_wg1 meta mark set 0x00006701 accept",
         ]
+
+
+def test_a_way_back_is_learnt_of_every_client_and_of_nobody_else() -> None:
+    text = render(FILTER)
+    # not `goto`: a client's packet may be to another client
+    assert rules(text, "mark_forwarded")[0] == "ip saddr 100.96.0.0/16 jump learn_way"
+    assert rules(text, "learn_way") == [
+        'iifname "wg0" update @via_wg0 { ip saddr } delete @via_wg1 { ip saddr }',
+        'iifname "wg1" update @via_wg1 { ip saddr } delete @via_wg0 { ip saddr }',
+    ]
 
 
 def test_peers_reach_each_other_only_when_the_stack_says_so() -> None:
     allowed = rules(render(replace(FILTER, peer_to_peer=True)), "from_client")
-    assert 'ip saddr @open ip daddr 100.96.0.0/16 oifname { "wg0", "wg1" } accept' in allowed
+    assert 'ip saddr @open ip daddr 100.96.0.0/16 oifname "wg*" accept' in allowed
     # gateways and link-local are refused before that
     assert allowed.index("ip daddr { 10.20.0.10, 10.20.0.11 } drop") < 2
 
@@ -112,27 +150,26 @@ def test_every_base_chain_of_what_may_pass_drops_by_default() -> None:
 
 
 def test_wireguard_speaks_only_in_answer() -> None:
-    note, *others = rules(render(FILTER), "from_gateway")
-    assert note.startswith("udp sport { 51820, 51821 } ct direction reply @th,64,32 {")
-    assert others == [
-        "udp sport { 51820, 51821 } ct direction reply accept",
-        "udp sport { 51820, 51821 } drop",
-    ]
+    text = render(FILTER)
+    assert rules(text, "mark_own")[0] == "udp sport 51820-51821 goto from_wireguard"
+    assert rules(text, "from_wireguard") == ["ct direction reply goto in_answer", "drop"]
 
 
 def test_takeover_looks_at_what_comes_in_before_it_is_accepted_and_only_if_it_is_on() -> None:
+    report, accept = rules(render(FILTER), "to_wireguard")
+    assert "@watched" in report
+    assert report.startswith("@th,64,32 0x04000000 ")
+    assert accept == "accept"
+    off = render(replace(FILTER, takeover=False))
+    assert rules(off, "to_wireguard") == ["accept"]
     inward = rules(render(FILTER), "to_gateway")
-    (report,) = [rule for rule in inward if "@watched" in rule]
-    assert inward.index(report) < inward.index("ct state established,related accept")
-    assert inward.index(report) < inward.index("udp dport { 51820, 51821 } accept")
-    assert inward.index(report) > inward.index('iifname { "wg0", "wg1" } goto ask_gateway')
-    assert report.startswith("udp dport { 51820, 51821 } @th,64,32 0x04000000 ")
-    off = rules(render(replace(FILTER, takeover=False)), "to_gateway")
-    assert off == [rule for rule in inward if rule != report]
+    assert rules(off, "to_gateway") == inward
+    (way,) = [rule for rule in inward if "51820" in rule]
+    assert inward.index(way) < inward.index("ct state established,related accept")
 
 
 def test_who_replays_a_session_has_a_budget_of_his_own_and_all_together_have_a_limit() -> None:
-    (report,) = [rule for rule in rules(render(FILTER), "to_gateway") if "@watched" in rule]
+    (report,) = [rule for rule in rules(render(FILTER), "to_wireguard") if "@watched" in rule]
     each = (
         "add @reported_from { udp dport . @th,96,32 . ip saddr "
         "limit rate 1/second burst 1 packets }"
@@ -145,9 +182,11 @@ def test_who_replays_a_session_has_a_budget_of_his_own_and_all_together_have_a_l
 
 
 def test_indices_that_were_handed_out_are_noted_whether_or_not_takeover_is_on() -> None:
-    off = rules(render(replace(FILTER, takeover=False)), "from_gateway")
-    assert off == rules(render(FILTER), "from_gateway")
-    assert "add @handed_out" in off[0]
+    off = rules(render(replace(FILTER, takeover=False)), "in_answer")
+    assert off == rules(render(FILTER), "in_answer")
+    data, note = off
+    assert data == "@th,64,32 0x04000000 accept"
+    assert note.startswith("@th,64,32 { 0x01000000, 0x02000000 } add @handed_out {")
 
 
 def test_loading_again_keeps_the_return_paths_and_loading_anew_does_not() -> None:
@@ -228,6 +267,8 @@ def test_in_routed_mode_nothing_is_translated_and_in_snat_mode_nothing_goes_roun
     assert "reset" not in routed
     assert "delete chain inet gatepair translate" in routed
     assert "goto stray" not in routed
+    for chain in ("strays", "stray"):
+        assert f"delete chain inet gatepair {chain}\n" in routed
     for chain in ("first", "last", "to_client", "answers", "let_through"):
         assert f"delete chain inet gatepair {chain}" in snat
         assert rules(snat, chain) == []
@@ -240,12 +281,10 @@ def test_what_has_crossed_once_is_neither_looked_up_nor_passed_on_again() -> Non
     assert len(marking) == 1
     assert marking[0].startswith('iifname != { "lo", "gpfwd", "wg0", "wg1" } ')
     through = rules(render(ROUTED), "through")
-    stop = through.index(
-        'iifname "gpfwd" oifname != { "wg0", "wg1" } counter name "forward_loops" drop'
-    )
+    stop = through.index('iifname "gpfwd" oifname != "wg*" counter name "forward_loops" drop')
     assert all(through.index(rule) > stop for rule in through if 'oifname "gpfwd"' in rule)
     inward = rules(render(ROUTED), "to_gateway")
-    assert inward[2] == 'iifname "gpfwd" counter name "forward_loops" drop'
+    assert inward[0] == 'iifname "gpfwd" counter name "forward_loops" drop'
 
 
 def test_what_goes_on_is_marked_and_not_tracked_and_keeps_its_mark_until_it_is_routed() -> None:
@@ -263,9 +302,9 @@ def test_what_goes_on_is_marked_and_not_tracked_and_keeps_its_mark_until_it_is_r
         "meta l4proto tcp ip saddr 100.96.0.0/16 fib saddr type != local notrack",
         "meta l4proto tcp ip daddr 100.96.0.0/16 fib saddr type != local notrack",
     ]
-    before, *slots = rules(render(ROUTED), "mark_forwarded")
+    learn, others, before, *slots = rules(render(ROUTED), "mark_forwarded")
     assert before == "meta mark 0x00006702 accept"
-    assert slots == rules(render(FILTER), "mark_forwarded")
+    assert [learn, others, *slots] == rules(render(FILTER), "mark_forwarded")
 
 
 def test_clients_are_clamped_and_judged_before_anything_of_the_mode() -> None:
@@ -330,7 +369,7 @@ def test_two_segments_a_second_of_who_has_just_come_are_shown_when_it_has_been_l
         "{ ip saddr . ip daddr . tcp sport . tcp dport limit rate 2/second burst 1 packets } "
         "limit rate 500/second burst 500 packets log group 26370 snaplen 80 queue-threshold 1"
     )
-    wg, inward = '{ "wg0", "wg1" }', '{ "wg0", "wg1", "gpfwd" }'
+    wg, inward = '"wg*"', '{ "wg0", "wg1", "gpfwd" }'
     assert rules(text, "let_through") == [
         'oifname != "gpfwd" ct state untracked accept',
         f"oifname {inward} ip daddr @resumed {shown}",
