@@ -351,7 +351,9 @@ def _filter(desired: Desired, observed: Observed, changes: SetChanges) -> Iterat
 
 
 def _routing(desired: Desired, observed: Observed) -> Iterator[Action]:
-    for slot in SLOTS:
+    # With its first rule a kernel begins, for good, to look up every packet the long way: one that
+    # serves a single slot has no need of marks, as the main route leads there
+    for slot in SLOTS if len(desired.slots) > 1 else ():
         rule = network.Rule(network.mark_of(slot), network.table_of(slot))
         if rule not in observed.rules:
             yield Command(network.add_rule(slot))

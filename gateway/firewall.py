@@ -8,12 +8,13 @@ Whose packets are judged where: `mark_*` and `learn_way` find the way back to a 
 is what may reach the gateway itself (`to_wireguard`: a session's; `ask_gateway`: from a client),
 `from_wireguard` what WireGuard may say (`in_answer`), `through` what may pass the gateway;
 `from_client` judges every packet of a client by itself, before any thought of established
-connections. Every packet of every client meets these rules, so what decides for nearly all of them
-comes first, and a chain is entered by one comparison. In snat mode `translate` gives what leaves the gateway's address; in routed mode
+connections. In snat mode `translate` gives what leaves the gateway's address; in routed mode
 (gateway.routed) `first` marks what goes on to another gateway and `to_client` judges what comes
 back. The widest thing a client may reach is `Filter.reach`, the sets say which client may go
 where in it, and one that is in none of them goes nowhere; what a client writes into its own config
 is the client's choice.
+
+Every packet of every client meets these rules, so what decides for nearly all of them comes first.
 """
 
 from __future__ import annotations

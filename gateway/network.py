@@ -2,7 +2,8 @@
 
 Return path: the packet filter marks what goes to a client with its slot's mark, the mark picks the
 table, the table has one route to the slot's interface. The route in the main table serves clients
-that have not sent anything yet.
+that have not sent anything yet, and all of them until two slots are served for the first time: only
+then are there rules by which a mark picks a table.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_what_is_changed_by_hand_is_put_right(bed: Bed) -> None:
     damages = {
         "rules, routing, addresses": (
             "nft flush ruleset",
-            "ip rule delete preference 6700",
+            f"ip route delete {POOL}",
             "ip address add 192.0.2.1/32 dev wg0",
         ),
         "rules, routes, link": (

@@ -101,7 +101,7 @@ def serving(*generations: int) -> Observed:
         BARE,
         links=links,
         devices=devices,
-        rules=RULES,
+        rules=RULES if len(generations) > 1 else frozenset(),
         routes=frozenset(routes),
         sysctl=SYSCTL,
         filter=FILTER,

@@ -63,8 +63,6 @@ def test_from_a_fresh_boot_the_filter_stands_first_and_the_link_goes_up_last() -
         "ip address replace 100.96.0.1/32 dev wg0",
         "wg set wg0 peer KEY-alice allowed-ips 100.96.0.5/32",
         "ip link set wg0 up",
-        "ip -4 rule add fwmark 0x6700 lookup 6700 preference 6700",
-        "ip -4 rule add fwmark 0x6701 lookup 6701 preference 6701",
         "ip -4 route replace 100.96.0.0/16 dev wg0 table 6700",
         "ip -4 route replace 100.96.0.0/16 dev wg0 table main",
     ]
@@ -74,7 +72,20 @@ def test_a_second_generation_leaves_the_first_alone_and_takes_the_default_route(
     said = commands((7, 8), serving(7))
     assert not [line for line in said if "wg0" in line]
     assert said[0] == "ip link add wg1 type wireguard"
-    assert said[-1] == "ip -4 route replace 100.96.0.0/16 dev wg1 table main"
+    # both ways back are there before the default is another
+    assert said[-4:] == [
+        "ip -4 rule add fwmark 0x6700 lookup 6700 preference 6700",
+        "ip -4 rule add fwmark 0x6701 lookup 6701 preference 6701",
+        "ip -4 route replace 100.96.0.0/16 dev wg1 table 6701",
+        "ip -4 route replace 100.96.0.0/16 dev wg1 table main",
+    ]
+
+
+def test_marks_are_looked_up_from_the_second_slot_on_and_then_for_good() -> None:
+    one = replace(serving(7, 8), rules=frozenset({Rule(0x6700, "6700")}))
+    assert commands((7, 8), one) == ["ip -4 rule add fwmark 0x6701 lookup 6701 preference 6701"]
+    rotated = replace(serving(8), rules=serving(7, 8).rules)
+    assert commands((8,), rotated) == [], "the kernel has forgotten the short way anyhow"
 
 
 def test_a_retired_generation_goes_last_and_the_other_is_left_alone() -> None:
@@ -132,10 +143,6 @@ def link(**changes: Any) -> Observed:
         (
             replace(serving(7), routes=frozenset({Route("main", "wg0")})),
             ["ip -4 route replace 100.96.0.0/16 dev wg0 table 6700"],
-        ),
-        (
-            replace(serving(7), rules=frozenset({Rule(0x6700, "6700")})),
-            ["ip -4 rule add fwmark 0x6701 lookup 6701 preference 6701"],
         ),
         (replace(serving(7), filter=None), ["filter"]),
         (replace(serving(7), filter=replace(FILTER, reach=())), ["filter"]),
