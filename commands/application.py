@@ -306,7 +306,7 @@ def _confirmed(args: argparse.Namespace, stack: Stack, progress: _Progress) -> W
     except KeyboardInterrupt as err:
         raise Interrupted(
             "interrupted: all changes are done, but not every gateway has confirmed them; "
-            "see `scripts/gateways list`"
+            f"see `scripts/gateways --stack {args.stack} list`"
         ) from err
     if waited.complete:
         for revocation in progress.revoked:

@@ -48,7 +48,7 @@ def drain(args: argparse.Namespace) -> int:
             return _take_back(args, stack)
         until = order(stack, args.id, look(stack))
         try:
-            record = await_drained(stack, args.id, timeout=args.timeout)
+            record = await_drained(stack, args.id, timeout=args.timeout, began=args.began)
         except KeyboardInterrupt as err:
             raise Interrupted(_interrupted(stack, args.id)) from err
     seconds = time.monotonic() - args.began
@@ -111,7 +111,7 @@ def refuse_last(instance_id: str, gateways: Iterable[Gateway], command: Command)
         raise Refusal(
             f"gateway {instance_id}",
             f"it is {lifecycle}: it comes or goes already",
-            "see `scripts/gateways list`",
+            "`list` shows it",
         )
     left = [
         name
@@ -122,7 +122,7 @@ def refuse_last(instance_id: str, gateways: Iterable[Gateway], command: Command)
         raise Refusal(
             f"gateway {instance_id}",
             "no other gateway is healthy and not draining: every tunnel would end",
-            "see `scripts/gateways list`, and wait for another one",
+            "wait until `list` shows another one",
         )
 
 
@@ -139,25 +139,38 @@ def take_back(stack: Stack, instance_id: str) -> bool:
     return bool(found)
 
 
-def await_drained(stack: Stack, instance_id: str, *, timeout: float) -> GatewayRecord | None:
+def await_drained(
+    stack: Stack, instance_id: str, *, timeout: float, began: float | None = None
+) -> GatewayRecord | None:
     """Wait until the gateway says that it has drained; its last word, whatever that is."""
     from registry.items import DRAINED
 
-    return await_word(stack, instance_id, lambda state: state == DRAINED, timeout=timeout)
+    return await_word(
+        stack, instance_id, lambda state: state == DRAINED, timeout=timeout, began=began
+    )
 
 
 def await_word(
-    stack: Stack, instance_id: str, reached: Callable[[str], bool], *, timeout: float
+    stack: Stack,
+    instance_id: str,
+    reached: Callable[[str], bool],
+    *,
+    timeout: float,
+    began: float | None = None,
 ) -> GatewayRecord | None:
-    """Wait until what a gateway says of itself is so; tells each new word, and that it waits."""
+    """Wait until what a gateway says of itself is so; tells each new word, and that it waits.
+
+    What it tells begins with the seconds since `began` (monotonic), which is now if not given.
+    """
     from registry.confirmation import Member
 
-    began = said_at = time.monotonic()
+    since = said_at = time.monotonic()
+    began = since if began is None else began
     said = ""
     while True:
         record = stack.fleet.records([Member(instance_id)]).get(instance_id)
         now = time.monotonic()
-        if (record is not None and reached(record.state)) or now - began >= timeout:
+        if (record is not None and reached(record.state)) or now - since >= timeout:
             return record
         if (word := described(record)) != said or now - said_at >= SAY_EVERY:
             tell(f"{now - began:5.1f} s  {instance_id} {word}")

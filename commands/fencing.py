@@ -83,5 +83,5 @@ def _refuse(args: argparse.Namespace, stack: Stack) -> None:
         raise Refusal(
             f"gateway {args.id}",
             "no other gateway is healthy: every tunnel would end",
-            "see `scripts/gateways list`, wait for another one, or add --force",
+            "wait until `list` shows another one, or add --force",
         )

@@ -36,6 +36,10 @@ COLUMNS = (
 PAUSE = 1.0
 """Seconds between looks."""
 
+SILENT_AFTER = 30
+"""Seconds after which a gateway's word of itself is old: it says something every ten
+(gateway/heartbeat.py), and that may be read late."""
+
 tell = partial(terminal.tell, "gateways")
 
 
@@ -104,12 +108,14 @@ def _missing(situation: Situation | None) -> Iterator[str]:
         yield f"{len(situation.gateways)} gateways are there of {situation.desired}"
     for gateway in situation.gateways:
         name = gateway.member.instance_id
+        faults = "; ".join(_faults(gateway, time()))
+        why = f" ({faults})" if faults else ""
         if not gateway.healthy:
             health = "/".join(gateway.health) or "no target of the load balancer"
-            yield f"{name} is {gateway.member.lifecycle}, {health}"
+            yield f"{name} is {gateway.member.lifecycle}, {health}{why}"
         elif gateway.confirmed is None:
             applied = gateway.record.applied if gateway.record else 0
-            yield f"{name} has applied change {applied} of {situation.generation}"
+            yield f"{name} has applied change {applied} of {situation.generation}{why}"
 
 
 # ------------------------------------------------------------------ as text and as JSON
@@ -131,5 +137,18 @@ def _row(gateway: Gateway, now: float) -> tuple[str, ...]:
         "never" if record is None else f"{max(0, int(now) - record.updated)} s ago",
         (record.state if record is not None else "") or "-",
         ",".join(gateway.routes) or "-",
-        "-" if record is None else "; ".join(record.faults) or "-",
+        "; ".join(_faults(gateway, now)) or "-",
     )
+
+
+def _faults(gateway: Gateway, now: float) -> tuple[str, ...]:
+    """What a gateway says is wrong with it; first of all, if so, that it says nothing any more.
+
+    What it said of itself before stays in the registry, and would look like a gateway that is well.
+    """
+    record = gateway.record
+    if record is None:
+        return ()
+    age = int(now) - record.updated
+    silent = f"silent: nothing was heard for {age} s, all it said is that old"
+    return (*((silent,) if age > SILENT_AFTER else ()), *record.faults)

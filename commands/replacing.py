@@ -176,7 +176,8 @@ def _one(args: argparse.Namespace, stack: Stack, scaling: Scaling) -> int:
             return _stuck(args, "no new gateway is healthy", step)
         order(stack, args.id, look(stack))
         step = f"{args.id} drains, {step}"
-        record = await_drained(stack, args.id, timeout=max(PAUSE, deadline - time.monotonic()))
+        left = max(PAUSE, deadline - time.monotonic())
+        record = await_drained(stack, args.id, timeout=left, began=args.began)
         if record is None or record.state != DRAINED:
             take_back(stack, args.id)
             return _stuck(args, f"{args.id} has not drained: {described(record)}", step)

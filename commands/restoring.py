@@ -113,7 +113,7 @@ def _confirmed(args: argparse.Namespace, stack: Stack) -> Waited:
     except KeyboardInterrupt as err:
         raise Interrupted(
             "interrupted: all is restored, but not every gateway has confirmed; "
-            "see `scripts/gateways list`"
+            f"see `scripts/gateways --stack {args.stack} list`"
         ) from err
     if waited.complete:
         stack.registry.free_addresses(head.generation)

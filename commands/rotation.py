@@ -87,7 +87,9 @@ def control_of(stack: Stack, head: Head) -> Control:
             f"registry item control/control: {head.control_fault}; deploy the stack again"
         )
     if head.control is None:
-        raise Refusal(f"stack {stack.name}", "it has no control item", "deploy the stack again")
+        from registry.stack import NO_CONTROL
+
+        raise Refusal(f"stack {stack.name}", *NO_CONTROL)
     return head.control
 
 

@@ -254,7 +254,7 @@ class Agent:
             before = self._state
             self._state = receive(before, message)
             match message:
-                case HeadSeen(_, at):
+                case HeadSeen(_, at) if self._state.contact == at:
                     self._last_answer.note(at)
                 case ChangesSeen(_, changes):
                     self._unreadable += sum(isinstance(item, Unreadable) for item in changes)
@@ -583,7 +583,12 @@ class Agent:
         ]
         found += [f"{scope}: {why}" for scope, why in (seen.failed if seen else {}).items()]
         found += [f"{part}: {why}" for part, why in state.trouble.items()]
-        found += [f"peer {name} is left out: its address" for name in self._admitted.unusable]
+        found += [
+            f"peer {name} is left out: its address or key is another's, or not of clientPool"
+            for name in self._admitted.unusable
+        ]
+        if unreadable := state.known.unreadable if state.known else 0:
+            found.append(f"peers: {unreadable} cannot be read; `scripts/peers list` names them")
         found += [
             f"peer {name}: a rule cannot be read and allows nothing"
             for name in self._admitted.misruled

@@ -138,7 +138,7 @@ def _numbers(status: Status, now: float, monotonic: float) -> Iterator[Metric]:
         ),
         (
             "gatepair_control_plane_age_seconds",
-            "Since the registry last answered, restarts included",
+            "Since the registry last answered as it can be gone by, restarts included",
             age,
         ),
         (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.access import Access, Reaches
     from gateway.preshared import Opened, Preshared
-    from registry.items import Peer
+    from registry.items import Head, Peer
 
 NOTHING_OPENED: Opened = {}
 
@@ -67,6 +67,19 @@ def advance(known: KnownPeers, changes: Iterable[Change | Unreadable]) -> Advanc
     return Advance(
         KnownPeers(known.epoch, generation, peers, known.unreadable), tuple(applied), gap
     )
+
+
+def why_held(head: Head, known: KnownPeers | None) -> str:
+    """Why what the table says is not who may enter; "" if it is.
+
+    That is so while a restore writes it, and when the counter is gone: no command deletes that, so
+    the table was emptied, and that nobody may enter is what nobody said.
+    """
+    if head.restoring is not None:
+        return f"a restore to {head.restoring.to} is under way; peers stay as they are"
+    if known is not None and known.epoch and not head.epoch:
+        return "its counter is gone: restore it; peers stay as they are"
+    return ""
 
 
 @dataclass(frozen=True)

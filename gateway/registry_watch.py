@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.messages import ChangesSeen, HeadSeen, PeersRead
-from gateway.peers import KnownPeers, advance
+from gateway.peers import KnownPeers, advance, why_held
 from registry.items import Unreadable
 
 if TYPE_CHECKING:
@@ -79,15 +79,9 @@ def read_in_full(
 
 
 def refuse_half(head: Head, known: KnownPeers | None) -> None:
-    """Raise `HeldError` when what the table says is not who may enter.
-
-    That is so while a restore writes it, and when the counter is gone: no command deletes that, so
-    the table was emptied, and that nobody may enter is what nobody said.
-    """
-    if head.restoring is not None:
-        raise HeldError(f"a restore to {head.restoring.to} is under way; peers stay as they are")
-    if known is not None and known.epoch and not head.epoch:
-        raise HeldError("its counter is gone: restore it; peers stay as they are")
+    """Raise `HeldError` when what the table says is not who may enter."""
+    if why := why_held(head, known):
+        raise HeldError(why)
 
 
 class RegistryWatch:

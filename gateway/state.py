@@ -22,7 +22,7 @@ from gateway.messages import (
     SessionsMove,
     Trouble,
 )
-from gateway.peers import KnownPeers, advance
+from gateway.peers import KnownPeers, advance, why_held
 from gateway.preshared import seal
 from gateway.routes.view import RoutesView
 from registry.items import Command
@@ -69,7 +69,8 @@ class State:
     """The peers have to be read in full: after a start, a gap or a restore."""
     head_generation: int = 0
     contact: float | None = None
-    """When the registry last answered, also before a restart; monotonic seconds. None: never."""
+    """When the registry last gave an answer that can be gone by, also before a restart; monotonic
+    seconds. None: never. One that was emptied answers, and nobody can go by that."""
     gateways: frozenset[IPv4Address] = frozenset()
     serving: Mapping[str, int] = field(default_factory=dict)
     """Other gateways in service that say they are healthy, and when they said so last: epoch s."""
@@ -169,7 +170,7 @@ def _head(state: State, message: HeadSeen) -> State:
     restored = counts and state.known is not None and head.epoch != state.known.epoch
     state = replace(
         state,
-        contact=message.at,
+        contact=state.contact if why_held(head, state.known) else message.at,
         head_generation=head.generation if counts else state.head_generation,
         needs_full=state.needs_full or restored,
         command=state.command if head.command is None else head.command,

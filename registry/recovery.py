@@ -127,7 +127,12 @@ def plan(
         steps.append(Step(action, name, what))
         written.append(replace(peer, generation=generation))
     keys, retired = _keys(peers, then, now, records, at)
-    later = {record.audit.name for record in records if record.audit.action == "add"}
+    later = {
+        record.audit.name
+        for record in records
+        # the archive's and the trail's go further back than the moment
+        if record.audit.action == "add" and record.generation > then.head.generation
+    }
     return Recovery(
         steps=tuple(sorted(steps, key=lambda step: ORDER.index(step.action))),
         kept_out={name: why for name, why in sorted(kept_out.items()) if name not in now.peers},

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from registry.items import Peer
     from registry.requests import Once
 
+NO_CONTROL = (
+    "it has no control item",
+    "was the table emptied (docs/runbooks/registry-lost.md)? `pulumi up --refresh` writes it",
+)
+"""What is wrong and the cure, where the one item is missing that the Pulumi program writes."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -79,7 +85,7 @@ class Stack:
                 f"registry item control/control: {head.control_fault}; deploy the stack again"
             )
         if head.control is None:
-            raise Refusal(f"stack {self.name}", "it has no control item", "deploy the stack again")
+            raise Refusal(f"stack {self.name}", *NO_CONTROL)
         public_key = self.registry.server_key(head.control.newest)
         if public_key is None:
             raise Refusal(

@@ -73,7 +73,9 @@ def instance_id(text: str) -> str:
     """The id of an EC2 instance."""
     if INSTANCE.fullmatch(text):
         return text
-    raise Refusal(f"gateway {text!r}", "not an instance's id", "see `scripts/gateways list`")
+    raise Refusal(
+        f"gateway {text!r}", "not an instance's id", "give one whole, as `list` prints it"
+    )
 
 
 def owner(text: str) -> str:
