@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from time import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +56,7 @@ def test_list_shows_every_member_also_one_that_has_never_said_anything(
 ) -> None:
     fake.add("alice", 1)
     one, other = fleet.ids
-    fleet.says(one, faults=("clock: 80 ms off",))
+    fleet.says(one, faults=("clock: 80 ms off",), updated=int(time()))
     run = gateways("list")
     assert run.status == 0
     head, first, second = run.stdout.splitlines()
@@ -63,8 +65,25 @@ def test_list_shows_every_member_also_one_that_has_never_said_anything(
     assert "healthy/healthy" in lines[one]
     assert lines[one].split()[4:7] == ["1", "yes", "1"]
     assert "clock: 80 ms off" in lines[one]
+    assert "silent" not in lines[one]
     assert lines[other].split()[4:8] == ["-", "no", "-", "never"]
     assert "2 gateways of 2, registry at change 1" in run.stderr
+
+
+def test_list_says_so_where_a_gateway_has_not_been_heard_of_late(
+    gateways: Callable[..., Run], fake: Fake, fleet: FakeFleet
+) -> None:
+    fake.add("alice", 1)
+    one, other = fleet.ids
+    fleet.says(one, updated=int(time()) - fleet_command.SILENT_AFTER - 5, faults=("wg0: broken",))
+    fleet.says(other, updated=int(time()) - 10)
+    lines = {line.split()[0]: line for line in gateways("list").stdout.splitlines()}
+    silent = re.search(
+        r"silent: nothing was heard for (\d+) s, all .* that old; wg0: broken$", lines[one]
+    )
+    assert silent, lines[one]
+    assert int(silent[1]) >= fleet_command.SILENT_AFTER + 5
+    assert "silent" not in lines[other]
 
 
 def test_list_shows_whose_routes_are_whose(
@@ -138,12 +157,14 @@ def test_wait_names_what_is_missing_when_time_is_up(
     one, other = fleet.ids
     fleet.says(one)
     fleet.says(other, applied=0)
+    fleet.says(one, faults=("clock: chrony does not answer",), updated=int(time()))
     unhealthy(monkeypatch, one)
     monkeypatch.setattr(fleet_command, "PAUSE", 0.01)
     run = gateways("wait", "--timeout", "0.1")
     assert run.status == 1
-    assert f"{one} is InService, unhealthy/unhealthy" in run.stderr
-    assert f"{other} has applied change 0 of 1" in run.stderr
+    why = "(clock: chrony does not answer)"
+    assert f"{one} is InService, unhealthy/unhealthy {why}\n" in run.stderr
+    assert f"{other} has applied change 0 of 1 (silent: nothing was heard for " in run.stderr
 
 
 # ------------------------------------------------------------------ fence

@@ -251,6 +251,7 @@ def test_a_plan_for_an_emptied_table_names_who_is_not_restored(
     assert run.status == 3
     assert "+ add bert" in run.stdout
     assert "  carl was let in later and is not restored" in run.stdout
+    assert "hans" not in run.stdout, "who was in and out again before the moment"
     assert "4 to add, 0 to change, 0 to remove" in run.stdout
 
 

@@ -384,6 +384,18 @@ def test_a_gap_is_not_confirmed(stage: Callable[..., Stage]) -> None:
     assert on.agent.board.status.unreadable == 1
 
 
+def test_peers_that_cannot_let_in_are_faults_by_name_or_by_number(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    thief = replace(bob(2), address=alice().address)
+    on.hear(PeersRead(KnownPeers("e", 2, {"alice": alice(), "bob": thief}, unreadable=1), ()))
+    assert on.agent.board.status.faults == (
+        "peer bob is left out: its address or key is another's, or not of clientPool",
+        "peers: 1 cannot be read; `scripts/peers list` names them",
+    )
+
+
 def test_a_peer_expires_by_the_gateways_own_clock(stage: Callable[..., Stage]) -> None:
     on = served(stage(), 7)
     until = int(on.wall) + 60
@@ -565,6 +577,17 @@ def test_an_agent_that_is_told_to_end_leaves_the_last_answer(stage: Callable[...
     on.hear(HeadSeen(head(1, 7), on.monotonic))
     on.agent.run(lambda: True)
     assert age(stage(Machine(), monotonic=3.0, wall=on.wall)) == 0
+
+
+def test_what_an_emptied_registry_answers_is_not_the_last_answer(
+    stage: Callable[..., Stage],
+) -> None:
+    on = served(stage(), 7)
+    on.tick(20)
+    on.hear(HeadSeen(replace(head(0, 7), epoch=""), on.monotonic))
+    assert age(on) == 20
+    on.agent.run(lambda: True)
+    assert age(stage(Machine(), monotonic=3.0, wall=on.wall)) == 20
 
 
 def test_a_gateway_that_the_registry_never_answered_has_no_age(stage: Callable[..., Stage]) -> None:

@@ -297,6 +297,24 @@ def test_an_emptied_registry_takes_nobodys_access(table: Table) -> None:
     assert not gateway.state.needs_full
 
 
+def test_what_is_served_ages_while_the_registry_answers_what_nobody_can_go_by(
+    table: Table,
+) -> None:
+    table.put("alice")
+    gateway = Gateway(table)
+    gateway.step()
+    heard = gateway.state.contact
+    for epoch, restoring in (("", None), ("e", RESTORING)):
+        table.epoch, table.restoring = epoch, restoring
+        gateway.clock += 60
+        with pytest.raises(HeldError):
+            gateway.step()
+        assert gateway.state.contact == heard
+    table.restoring = None
+    gateway.step()
+    assert gateway.state.contact == gateway.clock
+
+
 def test_a_registry_that_never_had_a_change_is_read(table: Table) -> None:
     table.epoch = ""
     gateway = Gateway(table)
