@@ -55,13 +55,13 @@ def judge(published: str | None, held: str | None) -> Judgement:
         return Judgement(
             Step.REFUSE,
             f"the registry names public key {published}, the secret has no such version: "
-            "restore the secret's version or rotate to the next generation",
+            "docs/runbooks/key-refused.md",
         )
     if held != published:
         return Judgement(
             Step.REFUSE,
             f"the registry names public key {published}, the secret holds the key of {held}: "
-            "rotate to the next generation",
+            "docs/runbooks/key-refused.md",
         )
     return Judgement(Step.SERVE)
 
