@@ -134,6 +134,8 @@ IN_THE_LAB: dict[str, Run] = {
     "scripts/peers --stack staging audit bob": Run((BOB,), says="revoke"),
     "scripts/peers --stack staging audit alice": Run((ALICE,), says="add"),
     "scripts/peers --stack staging audit --since 2h --json": Run(says="connections"),
+    "scripts/peers --stack prod audit --since 1h | awk '$3 == \"connect\" {print $4}' "
+    "| sort | uniq -c | sort -n | tail": Run(says="alice"),
     "scripts/peers --stack staging audit alice --changes-only": Run((ALICE,), says="add"),
     "scripts/peers --stack staging add carol --preshared-key --out carol.conf": Run((CAROL,)),
     "scripts/peers --stack staging apply examples/peers.yaml --plan": Run(status=3, says="dana"),
@@ -174,7 +176,7 @@ ELSEWHERE: dict[str, str] = {
     "test_what_is_applied_is_what_the_file_says_and_then_there_is_nothing_to_do",
     "scripts/gateways --stack staging replace": "tests/registry/test_draining_commands.py::"
     "test_all_are_replaced_with_never_fewer_in_service",
-    "scripts/gateways --stack STACK replace ID": "tests/registry/test_draining_commands.py::"
+    "scripts/gateways --stack prod replace ID": "tests/registry/test_draining_commands.py::"
     "test_one_is_replaced_launched_first_and_drained_before_its_end",
     **{
         f"scripts/peers --stack {stack} restore --to 2027-01-31T12:00:00Z{words}": _RESTORED

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import botocore.session
+import documented
 import pytest
 from botocore import xform_name
 from documented import (
@@ -18,6 +19,7 @@ from documented import (
     PAGES,
     ROOT,
     blocks,
+    commands_in,
     fenced,
     in_the_lab,
     inline,
@@ -60,7 +62,7 @@ def words_of(command: str) -> list[str]:
     words = shlex.split(command)
     while words[0] in {"sudo", "-E"}:
         words = words[1:]
-    return words
+    return words[: words.index("|")] if "|" in words else words
 
 
 @cache
@@ -165,6 +167,28 @@ def test_a_command_within_a_sentence_is_one(command: str) -> None:
 def test_what_is_typed_in_the_lab_names_no_other_stack() -> None:
     typed = [in_the_lab(command, run) for command, run in IN_THE_LAB.items()]
     assert [line for line in typed if "--stack " in line and "--stack lab" not in line] == []
+
+
+ON_A_STACK = re.compile(
+    r"(?<![Ss]ince a )"
+    r"`((?:scripts/(?:peers|keys|gateways)|pulumi (?:up|preview|stack|cancel))\b[^`]*)`"
+)
+"""Which stack is selected, or was the last time, is no answer at night."""
+
+
+def test_every_command_of_a_runbook_says_on_which_stack() -> None:
+    pages = [page for page in PAGES if page.parent == ROOT / "docs/runbooks"]
+    typed = {
+        f"{page.name}: {command}"
+        for page in pages
+        for command in (
+            *ON_A_STACK.findall(" ".join(documented.FENCED.sub("", page.read_text()).split())),
+            *(one for block in blocks(page) for one in commands_in(block)),
+        )
+        if re.search(r"scripts/|pulumi", command)
+    }
+    assert len(typed) > len(pages)
+    assert sorted(line for line in typed if "--stack " not in line) == []
 
 
 @pytest.mark.parametrize(
