@@ -24,6 +24,7 @@ import json
 import os
 import random
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -56,6 +57,8 @@ DOUBT = 3.0
 to leave a dead gateway; from then on the other one waits for the client's first word."""
 ASK_LIMIT = 2.0
 """Seconds a question may take; it is said at once and after a second."""
+NUDGE_EVERY, NUDGE_PORT = 0.25, 9
+"""Seconds; the port of the discard service (RFC 863)."""
 FAILURES = 2
 """Unanswered questions in a row, nothing else heard either: the tunnel is silent."""
 PATIENCE = 12.0
@@ -758,15 +761,18 @@ class Machine:
 
     def _get(self, deadline: float) -> tuple[int, bytes]:
         request = f"GET {SERVICE_PATH} HTTP/1.1\r\nHost: {self.service}\r\n\r\n"
-        got = b""
+        got, nudged = b"", (self.service, NUDGE_PORT)
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as link:
-                bind_to(link, self.device)
-                link.settimeout(max(0.01, deadline - time.monotonic()))
-                link.connect((self.service, SERVICE_PORT))
+            with socket.socket() as link, socket.socket(type=socket.SOCK_DGRAM) as aside:
+                for one in (link, aside):
+                    bind_to(one, self.device)
+                    one.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    link.connect((self.service, SERVICE_PORT))
+                await_link(link, aside, nudged, deadline, writing=True)
                 link.sendall(request.encode())
                 while len(got) <= LARGEST_ANSWER:
-                    link.settimeout(max(0.01, deadline - time.monotonic()))
+                    await_link(link, aside, nudged, deadline)
                     part = link.recv(4096)
                     if not part:
                         break
@@ -835,6 +841,29 @@ class Machine:
         text = rewrite(self.config.read_text(), wanted.key, wanted.addresses)
         read_config(text)  # never leave a file that could not be read again
         return text
+
+
+def await_link(
+    link: socket.socket,
+    aside: socket.socket,
+    to: tuple[str, int],
+    deadline: float,
+    *,
+    writing: bool = False,
+) -> None:
+    """Wait until `link` can be read, or written, and say something `aside` meanwhile.
+
+    TCP itself says nothing for a second, and any packet is enough for another gateway to take the
+    session over. No gateway answers on that port. Raises `TimeoutError` at the deadline.
+    """
+    reading, written = ([], [link]) if writing else ([link], [])
+    while time.monotonic() < deadline:
+        pause = max(0.0, min(NUDGE_EVERY, deadline - time.monotonic()))
+        if any(select.select(reading, written, [], pause)):
+            return
+        with contextlib.suppress(OSError):
+            aside.sendto(b"", to)
+    raise TimeoutError("no answer in time")
 
 
 def bind_to(link: socket.socket, device: str) -> None:

@@ -37,9 +37,13 @@ log = logging.getLogger(__name__)
 
 ASK_AFTER, ASK_EVERY, ASK_FOR = 0.1, 0.6, 20.0
 """Seconds after a session has come, at which the ends of its connections are asked: not before the
-filter shows what they answer, and again until the host is heard, then once more. It is not heard
-while a route of the VPC still leads to a dead gateway: a client may have come before the load
-balancer has left that one, by another of its addresses. Linux answers twice a second."""
+filter shows what they answer, and again until the host is heard, then some times more: Linux passes
+over an ICMP error while a program has the connection in hands. The host is not heard while a route
+of the VPC still leads to a dead gateway: a client may have come before the load balancer has left
+that one, by another of its addresses. Linux answers twice a second."""
+
+ASK_MORE = 3
+"""Times."""
 
 ASKS, ASKS_EVERY = 50, 0.1
 """Connections that are asked about in so many seconds: as many as the filter shows answers of."""
@@ -80,8 +84,8 @@ class _Ask(NamedTuple):
     due: float
     connection: Connection
     until: float
-    heard: bool
-    """The host had been heard by the last time."""
+    more: int
+    """Times, once the host is heard."""
 
 
 class Resumption:
@@ -130,7 +134,7 @@ class Resumption:
         now = self._monotonic()
         for connection in self._open_of(client):
             self._hosts.discard(back(connection))
-            ask = _Ask(now + ASK_AFTER, connection, now + ASK_FOR, heard=False)
+            ask = _Ask(now + ASK_AFTER, connection, now + ASK_FOR, ASK_MORE)
             heapq.heappush(self._to_ask, ask)
 
     def found(self, client: IPv4Address) -> None:
@@ -152,9 +156,9 @@ class Resumption:
             one = heapq.heappop(self._to_ask)
             for packet in questions(one.connection, secrets.randbits(32)):
                 self._send(packet)
-            heard = back(one.connection) in self._hosts
-            if not one.heard and now + ASK_EVERY < one.until:
-                again = one._replace(due=now + ASK_EVERY, heard=heard)
+            more = one.more - (back(one.connection) in self._hosts)
+            if more >= 0 and now + ASK_EVERY < one.until:
+                again = one._replace(due=now + ASK_EVERY, more=more)
                 heapq.heappush(self._to_ask, again)
         if not self._to_ask:
             self._hosts.clear()

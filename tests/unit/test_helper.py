@@ -6,8 +6,10 @@ import argparse
 import ast
 import json
 import os
+import socket
 import sys
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
@@ -967,3 +969,44 @@ def test_gateways_answer_where_the_helper_asks() -> None:
 
 def test_a_memory_without_an_answer_is_not_settled() -> None:
     assert not Memory().settled
+
+
+class Aside:
+    """What is said beside the question."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[float, bytes, tuple[str, int]]] = []
+
+    def sendto(self, data: bytes, to: tuple[str, int]) -> None:
+        self.said.append((time.monotonic(), data, to))
+        raise OSError("the network is away")
+
+
+def await_link(link: socket.socket, aside: Aside, seconds: float, *, writing: bool = False) -> None:
+    stand_in: Any = aside
+    deadline = time.monotonic() + seconds
+    helper.await_link(link, stand_in, (SERVICE, 9), deadline, writing=writing)
+
+
+def test_while_an_answer_is_awaited_it_says_something_that_a_survivor_would_hear() -> None:
+    """TCP's own second try would come after a second."""
+    aside, began = Aside(), time.monotonic()
+    here, there = socket.socketpair()
+    with here, there:
+        with pytest.raises(TimeoutError):
+            await_link(here, aside, 0.9)
+        took = time.monotonic() - began
+        there.sendall(b"answer")
+        await_link(here, aside, 5)
+    assert 0.9 <= took < 2
+    assert 2 <= len(aside.said) <= 4, "and nothing more once it is answered"
+    assert aside.said[0][0] - began < 0.5
+    assert {to for _, _, to in aside.said} == {(SERVICE, 9)}
+
+
+def test_a_link_that_can_be_written_is_not_waited_for() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        aside = Aside()
+        await_link(here, aside, 5, writing=True)
+    assert aside.said == []

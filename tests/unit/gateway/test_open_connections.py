@@ -35,6 +35,7 @@ from gateway.takeover.resume import (
     ASK_AFTER,
     ASK_EVERY,
     ASK_FOR,
+    ASK_MORE,
     ASKS,
     ASKS_EVERY,
     Resumption,
@@ -335,9 +336,7 @@ def said_by_host(one: Connection) -> bytes:
     return segment(str(one.host), str(one.client), ports=(one.host_port, one.port))
 
 
-def test_the_ends_of_who_has_come_are_asked_in_a_moment_until_the_host_is_heard_and_once_more() -> (
-    None
-):
+def test_ends_are_asked_in_a_moment_until_the_host_is_heard_and_some_times_more() -> None:
     table = Asking(connection(), connection(BOB))
     table.resumption.arrived(ALICE)
     assert table.asked() == 0
@@ -354,7 +353,7 @@ def test_the_ends_of_who_has_come_are_asked_in_a_moment_until_the_host_is_heard_
     table.now += ASK_EVERY
     assert table.asked() == 4, "the client alone has been heard"
     table.resumption.segment(said_by_host(connection()))
-    for more in (4, 4, 0):
+    for more in (*[4] * (ASK_MORE + 1), 0):
         table.now += ASK_EVERY
         assert table.asked() == more
     assert table.resumption.next_ask == math.inf
@@ -377,7 +376,7 @@ def test_who_has_gone_and_comes_back_is_asked_anew() -> None:
     table.resumption.segment(said_by_host(connection()))
     table.resumption.found(ALICE)
     table.resumption.arrived(ALICE)
-    for _ in range(3):
+    for _ in range(ASK_MORE + 5):
         table.now += ASK_EVERY
         assert table.asked() == 4
 
