@@ -129,10 +129,14 @@ def watch(table: str, elements: Iterable[tuple[int, int, int]]) -> Iterator[str]
 
 
 def resume(table: str, clients: Iterable[IPv4Address]) -> Iterator[str]:
-    """Commands that show segments of these clients for a while."""
+    """Commands that show segments of these clients for a while from now on.
+
+    Adding one that is there would not lengthen its time: it is taken out in the same transaction.
+    """
     texts = sorted(map(str, clients))
     for start in range(0, len(texts), BATCH):
-        yield f"add element {table} {RESUMED} {{ {', '.join(texts[start : start + BATCH])} }}\n"
+        elements = f"element {table} {RESUMED} {{ {', '.join(texts[start : start + BATCH])} }}\n"
+        yield f"add {elements}delete {elements}add {elements}"
 
 
 def list_handed(table: str) -> tuple[str, ...]:

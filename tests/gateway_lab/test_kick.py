@@ -5,6 +5,7 @@ The rules, the report and the raw socket are a gateway's; the tunnel is a plain 
 
 from __future__ import annotations
 
+import json
 import select
 import socket
 import threading
@@ -216,3 +217,22 @@ def test_a_gateway_knows_its_clients_connections_from_connection_tracking(lane: 
             ]
 
     await_true("nothing is open", lambda: left() == [], 5)
+
+
+@pytest.mark.usefixtures("lane")
+def test_who_comes_again_is_shown_for_as_long_as_the_first_time() -> None:
+    clients = {CLIENT, HOST}
+
+    def left() -> list[int]:
+        with inside(SECOND):
+            listed = run(["nft", "--json", "list", "set", *TABLE.split(), rules.RESUMED]).stdout
+        (found,) = [one["set"] for one in json.loads(listed)["nftables"] if "set" in one]
+        return [element["elem"]["expires"] for element in found["elem"]]
+
+    (text,) = rules.resume(TABLE, clients)
+    nft(SECOND, text)
+    soon = rules.RESUMED_LIFETIME - 2
+    await_true("some of the time is over", lambda: max(left()) <= soon, 5)
+    nft(SECOND, text)
+    assert len(left()) == len(clients)
+    assert min(left()) > soon

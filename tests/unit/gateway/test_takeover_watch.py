@@ -532,6 +532,11 @@ def test_who_completes_a_handshake_here_is_elsewhere_no_more(routed: Table) -> N
     assert routed.posted == [OwnersMove()]
 
 
+_RESUMED = "element inet gatepair resumed { 100.96.0.5 }\n"
+SHOWN = f"add {_RESUMED}delete {_RESUMED}add {_RESUMED}"
+"""Who is there already is shown from now on, too."""
+
+
 def test_connections_of_who_is_taken_over_are_shown_at_once_and_told_when_he_is_here(
     routed: Table,
 ) -> None:
@@ -539,14 +544,14 @@ def test_connections_of_who_is_taken_over_are_shown_at_once_and_told_when_he_is_
     routed.step(BEAT)
     routed.nft.clear()
     routed.report(0xAB)
-    assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"]
+    assert routed.nft == [SHOWN]
     routed.step(0.01, (rules.STALLED, segment()))
     assert routed.sent == [], "WireGuard would keep them instead of what the client waits for"
     routed.send_handshake(7)
     routed.shaken = {ALICE: int(routed.wall)}
     routed.step(0.2)
     assert len(routed.sent) == 2 * COPIES, "the client; and the host, whose segment may be lost"
-    assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"] * 2
+    assert routed.nft == [SHOWN] * 2
     routed.step(1.0, (rules.STALLED, segment()))
     assert len(routed.sent) == 3 * COPIES
 
@@ -558,7 +563,7 @@ def test_clients_of_a_gateway_that_falls_silent_are_expected_here(routed: Table)
     routed.nft.clear()
     routed.step(1.0)
     routed.step(BEAT)
-    shown = "add element inet gatepair resumed { 100.96.0.5 }\n"
+    shown = SHOWN
     assert routed.nft == [shown], "once, although it stays silent"
     routed.step(0.01, (rules.STALLED, segment()))
     assert routed.sent == []
@@ -589,7 +594,7 @@ def test_who_is_to_be_shown_is_not_forgotten_while_the_filter_is_away(routed: Ta
     assert routed.nft == []
     routed.broken = False
     routed.step(BEAT)
-    assert routed.nft == ["add element inet gatepair resumed { 100.96.0.5 }\n"]
+    assert routed.nft == [SHOWN]
 
 
 def test_in_snat_mode_no_connection_is_shown_or_told_anything(table: Table) -> None:
