@@ -61,8 +61,9 @@ NUDGE_EVERY, NUDGE_PORT = 0.25, 9
 """Seconds; the port of the discard service (RFC 863)."""
 FAILURES = 2
 """Unanswered questions in a row, nothing else heard either: the tunnel is silent."""
-PATIENCE = 12.0
-"""Seconds an address is given to answer before the next one is dialled."""
+PATIENCE, KEPT = 12.0, 4.0
+"""Seconds an address is given to answer before the next one is dialled: with a new session, or with
+the one there was."""
 PROOF_FAILURES = 3
 """Unanswered questions after a move: it is taken back."""
 AVOID = 600.0
@@ -538,7 +539,8 @@ def _unanswered(memory: Memory, look: Look) -> Decision:
     anew = memory.redialled or look.wall - look.main.handshake >= FRESH
     if anew:
         memory = replace(memory, received=0, sent=0)
-    memory = replace(memory, redial_at=look.now + PATIENCE, redialled=True, unanswered_since=None)
+    redial_at = look.now + (PATIENCE if anew else KEPT)
+    memory = replace(memory, redial_at=redial_at, redialled=True, unanswered_since=None)
     endpoint = next_endpoint(look.main.endpoint, memory.addresses)
     if not endpoint:
         return memory, ()

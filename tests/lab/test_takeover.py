@@ -26,6 +26,7 @@ def test_a_client_goes_on_as_soon_as_its_flow_has_left_a_dead_gateway(
         sys.stderr.write(f"\ndetection {felt.detection:.1f} s, then {felt.silence:.2f} s\n")
     assert felt.silence <= WITHIN
     assert felt.longest_gap <= 1.0, "and it stays that way"
-    (other,) = [one for one in lab.healthy() if one != felt.gateway]
-    assert lab.metrics(other)["gatepair_takeovers_total"] >= 1
+    # one may have come in the dead one's place already
+    others = [one for one in lab.healthy() if one != felt.gateway]
+    assert max(lab.metrics(one)["gatepair_takeovers_total"] for one in others) >= 1
     lab.both_healthy(but=felt.gateway)

@@ -445,9 +445,15 @@ def test_the_session_is_kept_at_the_other_address_and_given_up_if_that_is_silent
     driver = Driver(world, tmp_path)
     driver.run(60)
     world.deaf |= {ONE, OTHER}
-    driver.run(100)
+    dialled: list[float] = []
+    for _ in range(100):
+        before = len(world.done)
+        driver.run(1)
+        dialled += [world.now] * (len(world.done) - before)
     redials = [action for action in world.done if isinstance(action, Redial)]
     assert [one.anew for one in redials[:3]] == [False, True, True]
+    assert dialled[1] - dialled[0] <= helper.KEPT + helper.ASK_LIMIT + 1
+    assert dialled[2] - dialled[1] >= helper.PATIENCE
     world.deaf.clear()
     driver.run(60)
     world.done.clear()
