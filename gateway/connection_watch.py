@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from gateway.status import Board
     from gateway.takeover.connections import Connection, Open
 
-EVERY = 2.0
-"""Seconds between looks; who has no connection then that is older stalls as before."""
+EVERY = 1.0
+"""Seconds between looks; a connection that is younger than that stalls as if nobody asked."""
 
 SHARE = 0.005
-"""Of the time, that may go into it: with thousands of connections it is done more rarely."""
+"""Of a processor, that may go into it: with thousands of connections it is done more rarely."""
 
 AGAIN = 20.0
 """Seconds before the same is told again: a datagram may have been lost, a gateway have come."""
@@ -48,16 +48,17 @@ class ConnectionWatch:
         *,
         listing: Callable[[int], Iterable[bytes]] = conntrack.listing,
         monotonic: Callable[[], float] = time.monotonic,
+        cost: Callable[[], float] = time.thread_time,
     ) -> None:
         self._link, self._board = link, board
-        self._listing, self._monotonic = listing, monotonic
+        self._listing, self._monotonic, self._cost = listing, monotonic, cost
         self._told: dict[IPv4Address, tuple[float, frozenset[Connection]]] = {}
         self._heard: dict[IPv4Address, tuple[float, frozenset[Connection]]] = {}
         link.on(Kind.CONNECTIONS, self._on_connections)
 
     def step(self) -> float:
         """Tell what is new or was not told for a while. Raises `OSError`."""
-        status, began = self._board.status, self._monotonic()
+        status, began, cost = self._board.status, self._monotonic(), self._cost()
         control, circle = status.state.control, others(status.state)
         if control is None or not control.routed or not circle:
             self._told.clear()
@@ -74,7 +75,7 @@ class ConnectionWatch:
         for body in connections.pack(news):
             self._link.send(Kind.CONNECTIONS, body, circle)
         self._told = told | {client: (began, some) for client, some in news.items()}
-        return max(EVERY, (self._monotonic() - began) / SHARE)
+        return max(EVERY, (self._cost() - cost) / SHARE)
 
     def _found(self, pool: IPv4Network) -> Iterator[tuple[int, Connection]]:
         for body in self._listing(events.TCP):
