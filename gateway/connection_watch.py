@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """Seconds between looks; a connection that is younger than that stalls as if nobody asked."""
 
-SHARE = 0.005
+SHARE = 0.01
 """Of a processor, that may go into it: with thousands of connections it is done more rarely."""
 
 AGAIN = 20.0
