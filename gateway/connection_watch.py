@@ -13,7 +13,7 @@ from gateway.circle import others
 from gateway.connections import conntrack, events
 from gateway.gossip import Kind
 from gateway.held_clients import held
-from gateway.takeover import connections
+from gateway.takeover import connections, ipv4
 from gateway.takeover.sessions import LIFETIME
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class ConnectionWatch:
         self._listing, self._monotonic, self._cost = listing, monotonic, cost
         self._told: dict[IPv4Address, tuple[float, frozenset[Connection]]] = {}
         self._heard: dict[IPv4Address, tuple[float, frozenset[Connection]]] = {}
+        self._tidied_at = float("-inf")
         link.on(Kind.CONNECTIONS, self._on_connections)
 
     def step(self) -> float:
@@ -78,7 +79,7 @@ class ConnectionWatch:
         return max(EVERY, (self._cost() - cost) / SHARE)
 
     def _found(self, pool: IPv4Network) -> Iterator[tuple[int, Connection]]:
-        for body in self._listing(events.TCP):
+        for body in self._listing(ipv4.TCP):
             found = events.open_tcp(body, pool)
             if found is not None:
                 yield found
@@ -90,6 +91,10 @@ class ConnectionWatch:
 
     def _on_connections(self, frame: Frame, _source: IPv4Address) -> None:
         now = self._monotonic()
-        self._heard = {
-            client: word for client, word in self._heard.items() if now - word[0] < KEEP
-        } | {client: (now, some) for client, some in connections.unpack(frame.body).items()}
+        said = connections.unpack(frame.body)
+        self._heard.update((client, (now, some)) for client, some in said.items())
+        # now and then: a gateway with many clients tells of them in many datagrams
+        if now - self._tidied_at >= AGAIN:
+            self._tidied_at = now
+            for client in [one for one, (at, _) in self._heard.items() if now - at >= KEEP]:
+                del self._heard[client]

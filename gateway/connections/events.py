@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from gateway.takeover import ipv4
 from gateway.takeover.connections import Connection
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _NESTED = 0x8000
 _TIMES, _START, _STOP = 20, 1, 2
 _TYPE = 0x3FFF
 
-TCP = 6
 _ESTABLISHED = 3
 _OPEN = (_ESTABLISHED, 4, 5)
 """States in which there may be something to send again: the last two are half closed."""
@@ -122,7 +122,7 @@ def open_tcp(body: bytes, pool: IPv4Network) -> tuple[int, Connection] | None:
         ends = _attributes(found[TUPLE])
         what, where = _attributes(ends[_TUPLE_PROTOCOL]), _attributes(ends[TUPLE_IP])
         state = _attributes(_attributes(found[_STATE])[_STATE_TCP])[_STATE_TCP_NOW][0]
-        if what[_NUMBER][0] != TCP or state not in _OPEN:
+        if what[_NUMBER][0] != ipv4.TCP or state not in _OPEN:
             return None
         near = IPv4Address(where[IP_SOURCE]), _number(what[_SOURCE_PORT])
         far = IPv4Address(where[IP_DESTINATION]), _number(what[_DESTINATION_PORT])

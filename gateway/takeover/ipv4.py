@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 HEADER = struct.Struct("!BBHHHBBH4s4s")
 ICMP, TCP = 1, 6
+_PORTS = struct.Struct("!HH")
 _TTL = 64
 
 
@@ -22,6 +23,11 @@ def checksum(data: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+def ends(source: bytes, to: bytes, source_port: int, port: int) -> bytes:
+    """A connection in one direction, by its ends: what tells it from all others."""
+    return source + to + _PORTS.pack(source_port, port)
 
 
 def destination(packet: bytes) -> str:

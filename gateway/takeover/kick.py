@@ -86,7 +86,7 @@ def kick(segment: bytes, pool: IPv4Network) -> Kick | None:
     answered += _QUOTED.pack(dport, sport, acknowledged)
     return Kick(
         near if near in pool else far,
-        source + to + struct.pack("!HH", sport, dport),
+        ipv4.ends(source, to, sport, dport),
         _unreachable(answered, near, pool),
         _unreachable(quoted, far, pool),
     )

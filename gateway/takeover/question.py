@@ -42,9 +42,9 @@ _PSEUDO = struct.Struct("!4s4sBBH")
 
 
 def back(connection: Connection) -> bytes:
-    """The connection as its host's segments have it: addresses, then ports."""
-    ends = connection.host.packed + connection.client.packed
-    return ends + struct.pack("!HH", connection.host_port, connection.port)
+    """The connection as its host's segments have it (`Kick.connection`)."""
+    host, client = connection.host.packed, connection.client.packed
+    return ipv4.ends(host, client, connection.host_port, connection.port)
 
 
 def questions(connection: Connection, number: int) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from gateway import wireguard
 from gateway.access import TABLE
 from gateway.circle import others
 from gateway.firewall import LOAD
-from gateway.generations import SLOTS, interface_of
+from gateway.generations import interface_of
 from gateway.gossip import Kind
 from gateway.messages import OwnersMove, SessionsMove
 from gateway.presence import SILENT
@@ -32,6 +32,7 @@ from gateway.takeover.nflog import Nflog
 from gateway.takeover.recipients import Recipients
 from gateway.takeover.resume import Resumption
 from gateway.takeover.sessions import LIFETIME, Place, Session
+from registry.key_slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,11 +7,11 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from gateway import wire
-from gateway.generations import SLOTS
 from gateway.takeover.journal import Fact, Part
 from gateway.takeover.packets import Endpoint
 from gateway.takeover.recipients import PEER_ID_BYTES, PeerId
 from gateway.takeover.sessions import Claim, Place, Session
+from registry.key_slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,7 @@ from gateway_lab.routed_pair import (
 from effects import run
 from gateway.access import TABLE
 from gateway.connections import conntrack, events
-from gateway.takeover import rules
+from gateway.takeover import ipv4, rules
 from gateway.takeover.connections import Connection
 from gateway.takeover.nflog import Nflog
 from gateway.takeover.resume import ASK_AFTER, Resumption, Sender
@@ -198,7 +198,7 @@ def test_who_is_asked_of_a_connection_that_is_over_and_of_one_that_never_was_tak
 def test_a_gateway_knows_its_clients_connections_from_connection_tracking(lane: Pair) -> None:
     near, far = lane.connect(8000)
     with inside(SECOND):
-        bodies = list(conntrack.listing(events.TCP))
+        bodies = list(conntrack.listing(ipv4.TCP))
         everything = list(conntrack.listing())
     found = [one for body in bodies if (one := events.open_tcp(body, POOL))]
     assert [connection for _, connection in found] == [known(near, far)]
@@ -211,9 +211,7 @@ def test_a_gateway_knows_its_clients_connections_from_connection_tracking(lane: 
     def left() -> list[object]:
         with inside(SECOND):
             return [
-                one
-                for body in conntrack.listing(events.TCP)
-                if (one := events.open_tcp(body, POOL))
+                one for body in conntrack.listing(ipv4.TCP) if (one := events.open_tcp(body, POOL))
             ]
 
     await_true("nothing is open", lambda: left() == [], 5)
