@@ -125,12 +125,16 @@ class LabDriver:
 
     def both_healthy(self, *, but: str = "", within: float = 90) -> list[str]:
         """Await two healthy gateways, none of them `but`; their ids."""
+        return self.all_healthy(2, but=but, within=within)
 
-        def two() -> list[str]:
+    def all_healthy(self, number: int, *, but: str = "", within: float) -> list[str]:
+        """The same of any number."""
+
+        def there() -> list[str]:
             ids = self.healthy()
-            return ids if len(ids) == 2 and but not in ids else []
+            return ids if len(ids) == number and but not in ids else []
 
-        return eventually("two healthy gateways", two, within=within)
+        return eventually(f"{number} healthy gateways", there, within=within)
 
     def health(self, gateway: str, slot: int = 0) -> tuple[int, str]:
         """Status and text of a gateway's own health answer."""

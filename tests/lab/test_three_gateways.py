@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab_deaths import death_felt_by
-from lab_driver import UP_LIMIT, eventually
+from lab_driver import UP_LIMIT
 
 from bench.stack_file import varied
 
@@ -22,16 +22,6 @@ dead one held of the VPC's routes is a survivor's within two seconds of that."""
 BOOTED = 120
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
-
-
-def healthy(lab: LabDriver, number: int, *, but: str = "") -> list[str]:
-    """Await so many healthy gateways, none of them `but`."""
-
-    def there() -> list[str]:
-        ids = lab.healthy()
-        return ids if len(ids) == number and but not in ids else []
-
-    return eventually(f"{number} healthy gateways", there, within=BOOTED)
 
 
 def holders(lab: LabDriver) -> set[str]:
@@ -57,7 +47,7 @@ def test_with_three_gateways_a_client_outlives_two_of_them(
     file = varied(tmp_path, {"gatewayCount": 3, "egress": "routed"})
     lab.lab("up", "--stack-file", str(file), timeout=UP_LIMIT)
     try:
-        healthy(lab, 3)
+        lab.all_healthy(3, within=BOOTED)
         for _ in range(2):
             felt = death_felt_by(lab, "alice")
             with capsys.disabled():
@@ -69,7 +59,7 @@ def test_with_three_gateways_a_client_outlives_two_of_them(
             held = holders(lab)
             assert held, "or nothing would come back"
             assert held <= set(lab.healthy()), "none leads to the dead one"
-        healthy(lab, 3)
+        lab.all_healthy(3, within=BOOTED)
         lab.answered("bob")
     finally:
         lab.lab("up", timeout=UP_LIMIT)

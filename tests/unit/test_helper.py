@@ -438,13 +438,19 @@ def test_a_silent_address_is_left_for_the_other_one_within_seconds(tmp_path: Pat
     assert world.kinds().count("Redial") == 1, "it works there: it stays there"
 
 
+def silenced(tmp_path: Path) -> Driver:
+    """A helper for whom all was well for a minute, and no address leads anywhere from now on."""
+    driver = Driver(World(), tmp_path)
+    driver.run(60)
+    driver.world.deaf |= {ONE, OTHER}
+    return driver
+
+
 def test_the_session_is_kept_at_the_other_address_and_given_up_if_that_is_silent_too(
     tmp_path: Path,
 ) -> None:
-    world = World()
-    driver = Driver(world, tmp_path)
-    driver.run(60)
-    world.deaf |= {ONE, OTHER}
+    driver = silenced(tmp_path)
+    world = driver.world
     dialled: list[float] = []
     for _ in range(100):
         before = len(world.done)
@@ -464,11 +470,8 @@ def test_the_session_is_kept_at_the_other_address_and_given_up_if_that_is_silent
 
 
 def test_a_session_that_is_too_old_is_not_kept(tmp_path: Path) -> None:
-    world = World()
-    driver = Driver(world, tmp_path)
-    driver.run(60)
-    key = KEYS[7].public_key
-    world.deaf |= {ONE, OTHER}
+    driver = silenced(tmp_path)
+    world, key = driver.world, KEYS[7].public_key
     world.peers[key] = replace(world.peers[key], handshake=int(world.now) - helper.FRESH)
     driver.run(20)
     (first, *_) = [action for action in world.done if isinstance(action, Redial)]
@@ -491,10 +494,8 @@ def questions(driver: Driver, seconds: float, ask: Callable[[], Announcement]) -
 def test_a_silent_tunnel_is_asked_without_a_pause_that_a_survivor_would_wait_for(
     tmp_path: Path,
 ) -> None:
-    world = World()
-    driver = Driver(world, tmp_path)
-    driver.run(60)
-    world.deaf |= {ONE, OTHER}
+    driver = silenced(tmp_path)
+    world = driver.world
     began = world.now
     asked = questions(driver, 40, world.ask)
     assert asked[0] - began <= 2 * helper.LOOK + helper.DOUBT + helper.SOON
@@ -503,10 +504,7 @@ def test_a_silent_tunnel_is_asked_without_a_pause_that_a_survivor_would_wait_for
 
 
 def test_without_a_network_it_does_not_ask_all_the_time(tmp_path: Path) -> None:
-    world = World()
-    driver = Driver(world, tmp_path)
-    driver.run(60)
-    world.deaf |= {ONE, OTHER}
+    driver = silenced(tmp_path)
 
     def ask() -> Announcement:
         raise Silent("network is unreachable")
@@ -534,10 +532,8 @@ def test_one_answer_that_was_lost_is_no_reason_to_dial_elsewhere(tmp_path: Path)
 
 
 def test_addresses_are_tried_in_turn_and_not_all_the_time(tmp_path: Path) -> None:
-    world = World()
-    driver = Driver(world, tmp_path)
-    driver.run(60)
-    world.deaf |= {ONE, OTHER}
+    driver = silenced(tmp_path)
+    world = driver.world
     driver.run(100)
     tried = [action.endpoint for action in world.done if isinstance(action, Redial)]
     assert tried[:3] == [f"{OTHER}:51820", f"{ONE}:51820", f"{OTHER}:51820"]

@@ -9,13 +9,14 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 import pytest
+from unit.gateway import flows
+from unit.gateway.quiet_link import OTHER, Clock, Quiet
 from unit.gateway.samples import control
-from unit.gateway.test_takeover_kick import segment
+from unit.gateway.test_takeover_kick import segment, total
 
 from gateway.connection_watch import AGAIN, EVERY, KEEP, SHARE, ConnectionWatch
 from gateway.connections import events
-from gateway.gossip import LIMIT, OVERHEAD, Frame, Kind, Refused, seal
-from gateway.gossip_link import Link
+from gateway.gossip import LIMIT, OVERHEAD, Kind, Refused
 from gateway.metadata import Identity
 from gateway.peers import Admitted
 from gateway.state import State
@@ -43,11 +44,10 @@ from gateway.takeover.resume import (
 from gateway.takeover.rules import RESUMED_LIFETIME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-KEY = b"k" * 32
 POOL = IPv4Network("100.96.0.0/16")
-MINE, OTHER = IPv4Address("10.20.0.10"), IPv4Address("10.20.0.11")
+MINE = IPv4Address("10.20.0.10")
 ALICE, BOB = IPv4Address("100.96.0.5"), IPv4Address("100.96.0.6")
 HOST = IPv4Address("10.20.0.20")
 
@@ -97,21 +97,12 @@ def test_what_is_cut_short_is_refused(body: bytes) -> None:
 # ------------------------------------------------------------------ what tracking says
 
 
-def attribute(kind: int, content: bytes) -> bytes:
-    size = 4 + len(content)
-    return struct.pack("=HH", size, kind) + content + bytes(-size % 4)
-
-
 def tracked(
     source: IPv4Address = ALICE, to: IPv4Address = HOST, *, state: int = 3, protocol: int = TCP
 ) -> bytes:
     """As ctnetlink lists it: from port 40000 to 443, 300 s left."""
-    where = attribute(1, source.packed) + attribute(2, to.packed)
-    what = attribute(1, bytes([protocol]))
-    what += attribute(2, struct.pack("!H", 40000)) + attribute(3, struct.pack("!H", 443))
-    ends = attribute(1, attribute(1, where) + attribute(2, what))
-    now = attribute(4, attribute(1, attribute(1, bytes([state]))))
-    return bytes(4) + ends + now + attribute(7, struct.pack("!I", 300))
+    left = flows.attribute(7, struct.pack("!I", 300))
+    return flows.body(str(source), str(to), protocol=protocol, state=state) + left
 
 
 @pytest.mark.parametrize("state", [3, 4, 5])
@@ -141,22 +132,12 @@ def test_nothing_else_is_an_open_connection_of_a_client(body: bytes) -> None:
 # ------------------------------------------------------------------ telling and hearing
 
 
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Table:
     """A watch with everything around it replaced: gateways i-1 and i-2, and both clients here."""
 
     def __init__(self) -> None:
         self.clock, self.board = Clock(), Board()
-        self.link = Link(9588, "boot-1", lambda: "i-1", self.clock, self.clock)
-        self.link.key = KEY
-        self.said: list[bytes] = []
-        self.link.send = self.send
+        self.link = Quiet(self.clock)
         self.tracked: list[bytes] = []
         self.took = self.cost = 0.0
         self.watch = ConnectionWatch(
@@ -166,18 +147,12 @@ class Table:
             monotonic=self.clock,
             cost=lambda: self.cost,
         )
-        self.number = 0
         self.say(ALICE, BOB)
 
     def listing(self, protocol: int) -> Iterator[bytes]:
         assert protocol == TCP
         self.cost += self.took
         yield from self.tracked
-
-    def send(self, kind: int, body: bytes, to: Iterable[IPv4Address]) -> None:
-        assert kind == Kind.CONNECTIONS
-        assert list(to) == [OTHER]
-        self.said.append(body)
 
     def say(self, *held: IPv4Address, egress: str = "routed") -> None:
         addresses = {"alice": ALICE, "bob": BOB}
@@ -197,27 +172,20 @@ class Table:
         )
 
     def step(self) -> float:
-        self.said.clear()
+        self.link.sent()
         return self.watch.step()
 
     def told(self) -> dict[IPv4Address, frozenset[Connection]]:
         self.step()
         found: dict[IPv4Address, frozenset[Connection]] = {}
-        for body in self.said:
+        for kind, body, to in self.link.sent():
+            assert kind == Kind.CONNECTIONS
+            assert to == OTHER
             found |= unpack(body)
         return found
 
     def hear(self, body: bytes) -> None:
-        self.number += 1
-        frame = Frame(
-            kind=Kind.CONNECTIONS,
-            sender="i-2",
-            boot="b",
-            number=self.number,
-            sent=int(self.clock.now * 1000),
-            body=body,
-        )
-        self.link.receive(seal(KEY, frame), OTHER)
+        self.link.hear(Kind.CONNECTIONS, body)
 
 
 @pytest.fixture
@@ -260,7 +228,7 @@ def test_nothing_is_looked_at_in_snat_mode(table: Table) -> None:
     table.say(ALICE, egress="snat")
     table.took = 1.0
     assert table.step() == EVERY
-    assert table.said == []
+    assert table.link.sent() == []
 
 
 def test_with_very_many_connections_it_looks_more_rarely(table: Table) -> None:
@@ -290,14 +258,6 @@ def test_a_garbled_word_is_refused(table: Table) -> None:
 
 
 # ------------------------------------------------------------------ asking
-
-
-def total(data: bytes) -> int:
-    """RFC 1071's sum: 0xffff over whatever has a right checksum in it."""
-    value = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while value >> 16:
-        value = (value & 0xFFFF) + (value >> 16)
-    return value
 
 
 def test_each_end_is_asked_in_the_others_name_at_two_times_half_the_circle_apart() -> None:
