@@ -22,6 +22,7 @@ from effects import Refusal, run, write_atomic
 from lab import aws, clients, edge, inventory, kinds, machine, netns, vpc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from ipaddress import IPv4Address
 
     from bench.ground import Ground
@@ -76,11 +77,12 @@ def preflight() -> None:
 def create(ground: Ground, bare: Bare, *, kernel: bool) -> edge.Client:
     """Set it up with its client, whose tunnel is up; undone with the ground.
 
-    `kernel`: the gateways' WireGuard is the kernel's. What a bench that was killed has left is
-    removed first.
+    `kernel`: the gateways' WireGuard is the kernel's. What there is of that name, at whichever
+    gateway, is removed first.
     """
-    delete(bare)
-    ground.undo(delete, bare)
+    gateways = tuple(ground.gateways())
+    delete(bare, gateways)
+    ground.undo(delete, bare, gateways)
     environment = ground.stack.environment
     server, client = Identity.new(), Identity.new()
     tunnel_address = client_address(environment.vpc_cidrs[0], bare.number)
@@ -119,17 +121,18 @@ def create(ground: Ground, bare: Bare, *, kernel: bool) -> edge.Client:
     return place
 
 
-def delete(bare: Bare) -> None:
-    """Remove whatever there is of it."""
+def delete(bare: Bare, gateways: Iterable[str]) -> None:
+    """Remove whatever there is of it, in the place of whichever of the gateways."""
     clients.down(bare.client)
     clients.config_file(bare.client).unlink(missing_ok=True)
     netns.run_in(edge.BALANCER, ["nft", f"delete table ip {_table(bare)}"], check=False)
     vpc.detach_host(bare.name)
     netns.delete(bare.namespace)
-    with contextlib.suppress(Refusal):  # of a gateway that is gone
-        unit = _UNIT.format(bare.name)
-        script = f"systemctl stop {unit}; rm -rf {_drop_in(unit).parent}; systemctl daemon-reload"
-        run(machine.command_in(bare.gateway, ["sh", "-c", script]), check=False)
+    unit = _UNIT.format(bare.name)
+    script = f"systemctl stop {unit}; rm -rf {_drop_in(unit).parent}; systemctl daemon-reload"
+    for gateway in gateways:
+        with contextlib.suppress(Refusal):  # of a gateway that is gone
+            run(machine.command_in(gateway, ["sh", "-c", script]), check=False)
 
 
 def client_address(vpc_cidr: IPv4Network, number: int) -> IPv4Address:

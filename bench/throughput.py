@@ -7,11 +7,14 @@ goes through a bare WireGuard in the same place (bench/bare.py: the same subnet,
 security groups, program and processors; no agent, filter, connection tracking or translation); and
 one through a second bare one, the control: what that differs by is what two of a kind differ by.
 
-A round is every path up and every path down, in an order that changes from round to round. Its
-ratios are geometric means of both directions' ratios to the first bare one; figures are medians
-over the rounds. ratio_low95 is the lower confidence bound of the ratio's median by the sign test:
-the highest ranked sample below which the median lies with a probability of at most 5 %, whatever
-the distribution. What has to be 0.95 or more is ratio_over_control.
+A round is every path up and every path down, in an order that changes from round to round. After
+eight rounds, in which each path has had each place equally often, all four are set up anew, in the
+place of the next gateway: two processes of one program differ in speed for as long as they live.
+
+A round's ratios are geometric means of both directions' ratios to the first bare one; figures are
+medians over the rounds. ratio_low95 is the lower confidence bound of the ratio's median by the sign
+test: the highest ranked sample below which the median lies with a probability of at most 5 %,
+whatever the distribution. What has to be 0.95 or more is ratio_over_control.
 
 All hops share this machine's processors, and the tunnel's both ends are in the sum: the ratio is
 that of a whole path, and what the gateway alone loses would be more where it alone is the limit.
@@ -23,6 +26,7 @@ if not __package__:
     import start  # noqa: F401  # ty: ignore[import-not-found] - it does not return
 
 import contextlib
+import itertools
 import math
 import sys
 from statistics import median
@@ -49,7 +53,7 @@ GATEWAY, NARROW, BARE, CONTROL = "gateway", "narrow", "bare", "control"
 PATHS = (GATEWAY, BARE, NARROW, CONTROL)
 _TURNED = tuple(PATHS[place:] + PATHS[:place] for place in range(len(PATHS)))
 ORDERS = (*_TURNED, *(order[::-1] for order in _TURNED))
-"""In all of them together each path has each place equally often."""
+"""In all of them together each path has each place equally often; then all are set up anew."""
 
 CLIENTS = {GATEWAY: "bench-through", NARROW: "bench-narrow"}
 OPEN_LIMIT = 30.0
@@ -58,10 +62,10 @@ ALL_VOID = 3
 """Rounds in a row without a figure, after which there is no point in going on."""
 
 
-def places(ground: Ground, kernel: bool) -> dict[str, str]:
-    """A client for each path, with a tunnel that works; in the namespaces that are returned."""
+def places(ground: Ground, gateway: str, kernel: bool) -> dict[str, str]:
+    """A new client for each path, with a tunnel that works; in the namespaces that are returned."""
     server = tunnels.server(ground.stack)
-    gateway, address = next(iter(ground.gateways().items()))
+    address = ground.gateways()[gateway]
     only = (f"{ground.host}/32:tcp/{pump.PORT}", f"{ground.host}/32:icmp")
     found: dict[str, str] = {}
     for path, name in CLIENTS.items():
@@ -118,13 +122,25 @@ def ratios(sample: Mapping[str, float]) -> dict[str, float]:
     return {"ratio": over(GATEWAY), "narrow_ratio": over(NARROW), "control_ratio": over(CONTROL)}
 
 
-def rounds(ground: Ground, at: Mapping[str, str], count: int, seconds: int) -> list[dict[str, Any]]:
-    """`count` of them; one that fails is void and costs nothing but itself."""
+def rounds(
+    ground: Ground, at: Mapping[str, str], numbers: range, seconds: int
+) -> list[dict[str, Any]]:
+    """Those of these numbers; one that fails is void and costs nothing but itself."""
     samples: list[dict[str, Any]] = []
-    for number in range(count):
+    for number in numbers:
         samples.append(one_round(ground, at, number, seconds))
         if len(samples) >= ALL_VOID and all("void" in one for one in samples[-ALL_VOID:]):
             raise NotMeasured(f"{ALL_VOID} rounds in a row: {samples[-1]['void']}")
+    return samples
+
+
+def set_ups(ground: Ground, count: int, seconds: int, *, kernel: bool) -> list[dict[str, Any]]:
+    """All `count` rounds, the paths set up anew after each ORDERS of them."""
+    samples: list[dict[str, Any]] = []
+    numbers, gateways = range(count), itertools.cycle(ground.gateways())
+    for first in numbers[:: len(ORDERS)]:
+        at = places(ground, next(gateways), kernel)
+        samples += rounds(ground, at, numbers[first:][: len(ORDERS)], seconds)
     return samples
 
 
@@ -163,8 +179,8 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
     bare.preflight()
     with standing("throughput", say) as ground:
         conditions = dict(surroundings(ground))
-        at = places(ground, kernel=conditions["wireguard"] == "kernel")
-        samples = rounds(ground, at, options.rounds, options.seconds)
+        kernel = conditions["wireguard"] == "kernel"
+        samples = set_ups(ground, options.rounds, options.seconds, kernel=kernel)
         conditions |= {
             "rounds": options.rounds,
             "seconds": options.seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -156,8 +156,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
     return made
 
 
-def test_over_eight_rounds_every_path_has_every_place_equally_often(played: Played) -> None:
-    found = throughput.rounds(GROUND, AT, 8, 2)
+def test_over_any_eight_rounds_every_path_has_every_place_equally_often(played: Played) -> None:
+    found = throughput.rounds(GROUND, AT, range(8, 16), 2)
     assert all(one["ratio"] == 1 for one in found)
     by_round = [played.asked[start : start + 8] for start in range(0, 64, 8)]
     for asked in by_round:
@@ -168,9 +168,26 @@ def test_over_eight_rounds_every_path_has_every_place_equally_often(played: Play
     assert [asked[0][1] for asked in by_round] == ["up", "down"] * 4
 
 
+def test_every_eight_rounds_the_paths_are_set_up_anew_at_the_next_gateway(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int]] = []
+
+    def places(_ground: object, gateway: str, _kernel: bool) -> dict[str, str]:
+        made.append((gateway, len(played.asked)))
+        return {path: f"{gateway}-{path}" for path in throughput.PATHS}
+
+    monkeypatch.setattr(throughput, "places", places)
+    ground = SimpleNamespace(**vars(GROUND), gateways=lambda: {"i-1": 1, "i-2": 2})
+    found = throughput.set_ups(cast("Any", ground), 18, 2, kernel=False)
+    assert [one["round"] for one in found] == list(range(18))
+    assert made == [("i-1", 0), ("i-2", 8 * 8), ("i-1", 16 * 8)]
+    assert {name[:3] for name, _ in played.asked[64:128]} == {"i-2"}
+
+
 def test_a_round_that_fails_is_void_and_the_next_one_counts(played: Played) -> None:
     played.answers += [1e8, "stalled"]
-    found = throughput.rounds(GROUND, AT, 2, 2)
+    found = throughput.rounds(GROUND, AT, range(2), 2)
     assert found[0]["void"] == "stalled"
     assert "void" not in found[1]
     assert throughput.figures_of(found)["void_rounds"] == 1
@@ -179,7 +196,7 @@ def test_a_round_that_fails_is_void_and_the_next_one_counts(played: Played) -> N
 def test_when_nothing_works_it_ends_and_says_why(played: Played) -> None:
     played.answers += ["no route"] * 9
     with pytest.raises(NotMeasured, match="no route"):
-        throughput.rounds(GROUND, AT, 9, 2)
+        throughput.rounds(GROUND, AT, range(9), 2)
     assert len(played.asked) == throughput.ALL_VOID
 
 
