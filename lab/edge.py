@@ -42,6 +42,7 @@ UDP_IDLE = 120
 
 _LB_LINK = ("192.0.2.1", "192.0.2.2")
 _NAT_LINK = ("192.0.2.5", "192.0.2.6")
+_LAN_ADDRESS = "02:00:00:00:00:01"
 _FIRST_CLIENT = 10
 _LAST_CLIENT = 250
 _RESOLV = Path("/etc/netns")
@@ -199,7 +200,9 @@ def _join(name: str) -> None:
 
 def _nat_rules() -> None:
     if not netns.has_link(netns.End(NAT, "lan")):
-        netns.ip(NAT, "link", "add", "lan", "type", "bridge")
+        # With an address of its own. Otherwise it takes its lowest port's, and changes it when that
+        # one comes or goes: clients then send to nobody until they ask again, after some 30 s
+        netns.ip(NAT, "link", "add", "lan", "address", _LAN_ADDRESS, "type", "bridge")
     netns.ip(NAT, "link", "set", "lan", "up")
     netns.ip(NAT, "address", "replace", f"{CLIENTS[1]}/{CLIENTS.prefixlen}", "dev", "lan")
     if netns.run_in(NAT, ["nft", "list", "table", "ip", "nat"], check=False).status == 0:
