@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from bench.command import Say
 
-ROUNDS = 16
+ROUNDS = 32
 SECONDS = 2
 """Of one connection; a round has eight."""
 
@@ -195,7 +195,7 @@ def measure(options: argparse.Namespace, say: Say) -> Report:
 def main(argv: Sequence[str]) -> int:
     """Run the bench and return its exit status."""
     options = parser("throughput", __doc__ or "")
-    options.add_argument("--rounds", type=positive, default=ROUNDS, help="default 16")
+    options.add_argument("--rounds", type=positive, default=ROUNDS, help=f"default {ROUNDS}")
     options.add_argument(
         "--seconds", type=positive, default=SECONDS, help="of each connection, default 2"
     )
