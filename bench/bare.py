@@ -47,8 +47,6 @@ class Bare:
     name: str
     number: int
     """1, 2 ...: no two have the same."""
-    gateway: str
-    """Instance id of the gateway whose place it takes."""
 
     @property
     def namespace(self) -> str:
@@ -74,20 +72,16 @@ def preflight() -> None:
         )
 
 
-def create(ground: Ground, bare: Bare, *, kernel: bool) -> edge.Client:
-    """Set it up with its client, whose tunnel is up; undone with the ground.
+def create(ground: Ground, bare: Bare, gateway: str, *, kernel: bool) -> edge.Client:
+    """Set it up in a gateway's place (its instance id), with its client, whose tunnel is up.
 
-    `kernel`: the gateways' WireGuard is the kernel's. What there is of that name, at whichever
-    gateway, is removed first.
+    `kernel`: the gateways' WireGuard is the kernel's. Nothing of that name may be there.
     """
-    gateways = tuple(ground.gateways())
-    delete(bare, gateways)
-    ground.undo(delete, bare, gateways)
     environment = ground.stack.environment
     server, client = Identity.new(), Identity.new()
     tunnel_address = client_address(environment.vpc_cidrs[0], bare.number)
-    wg = _make(bare) if kernel else _start(bare)
-    address = _attach(bare)
+    wg = _make(bare) if kernel else _start(bare, gateway)
+    address = _attach(bare, gateway)
     peer = interface(environment.port, server.private_text, client.public_text, tunnel_address)
     run([*wg, "setconf", bare.name, "/dev/stdin"], stdin=peer)
     netns.ip(bare.namespace, "link", "set", bare.name, "up", "mtu", str(environment.mtu))
@@ -179,23 +173,21 @@ def _make(bare: Bare) -> list[str]:
     return netns.within(bare.namespace, ["wg"])
 
 
-def _start(bare: Bare) -> list[str]:
+def _start(bare: Bare, gateway: str) -> list[str]:
     """The gateway's WireGuard process once more, with a network of its own; its `wg`."""
     unit = _UNIT.format(bare.name)
     path = _drop_in(unit)
     script = f"mkdir -p {path.parent} && cat >{path} && systemctl daemon-reload && systemctl start"
-    run(machine.command_in(bare.gateway, ["sh", "-ec", f"{script} {unit}"]), stdin=_ALONE)
+    run(machine.command_in(gateway, ["sh", "-ec", f"{script} {unit}"]), stdin=_ALONE)
     show = ["systemctl", "show", "--property=MainPID", "--value", unit]
-    inner = run(machine.command_in(bare.gateway, show)).stdout.strip()
-    pid = _pid_outside(bare.gateway, inner)
+    inner = run(machine.command_in(gateway, show)).stdout.strip()
+    pid = _pid_outside(gateway, inner)
     own = Path(f"/proc/{pid}/ns/net").stat().st_ino
-    if own == netns.path(machine.namespace(bare.gateway)).stat().st_ino:
-        raise NotMeasured(f"{unit} on {bare.gateway} has no network of its own")
+    if own == netns.path(machine.namespace(gateway)).stat().st_ino:
+        raise NotMeasured(f"{unit} on {gateway} has no network of its own")
     run(["ip", "netns", "attach", bare.namespace, str(pid)])
     netns.create(bare.namespace)  # there is the name already: brings its loopback up
-    return machine.command_in(
-        bare.gateway, ["nsenter", f"--target={inner}", "--mount", "--net", "wg"]
-    )
+    return machine.command_in(gateway, ["nsenter", f"--target={inner}", "--mount", "--net", "wg"])
 
 
 def _pid_outside(gateway: str, inner: str) -> int:
@@ -213,20 +205,20 @@ def _pid_outside(gateway: str, inner: str) -> int:
     raise NotMeasured(f"process {inner} of {gateway} is not to be found")
 
 
-def _attach(bare: Bare) -> IPv4Address:
+def _attach(bare: Bare, gateway: str) -> IPv4Address:
     """Give it an address beside the gateway's, behind the same security groups."""
     ec2 = aws.client("ec2")
     instances = inventory.read_instances(ec2)
-    gateway = instances[bare.gateway]
+    replaced = instances[gateway]
     taken = {one.address for one in (*instances.values(), *vpc.hosts())}
-    hosts = list(inventory.read_subnets(ec2)[gateway.subnet_id].hosts())
+    hosts = list(inventory.read_subnets(ec2)[replaced.subnet_id].hosts())
     address = next((one for one in reversed(hosts) if one not in taken), None)
     if address is None:
-        raise NotMeasured(f"subnet {gateway.subnet_id} has no address left")
+        raise NotMeasured(f"subnet {replaced.subnet_id} has no address left")
     vpc.attach_host(
         *(bare.name, bare.namespace, address),
-        subnet_id=gateway.subnet_id,
-        groups=gateway.groups,
+        subnet_id=replaced.subnet_id,
+        groups=replaced.groups,
         source_check=False,
     )
     return address

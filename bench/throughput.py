@@ -42,6 +42,7 @@ from lab import netns, process
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Address
 
     from bench.command import Say
 
@@ -56,29 +57,30 @@ ORDERS = (*_TURNED, *(order[::-1] for order in _TURNED))
 """In all of them together each path has each place equally often; then all are set up anew."""
 
 CLIENTS = {GATEWAY: "bench-through", NARROW: "bench-narrow"}
+BARES = {BARE: Bare("bare1", 1), CONTROL: Bare("bare2", 2)}
 OPEN_LIMIT = 30.0
 """Seconds for a new tunnel's first answer."""
 ALL_VOID = 3
 """Rounds in a row without a figure, after which there is no point in going on."""
 
 
-def places(ground: Ground, gateway: str, kernel: bool) -> dict[str, str]:
+def places(
+    ground: Ground, gateways: Mapping[str, IPv4Address], gateway: str, kernel: bool
+) -> dict[str, str]:
     """A new client for each path, with a tunnel that works; in the namespaces that are returned."""
     server = tunnels.server(ground.stack)
-    address = ground.gateways()[gateway]
     only = (f"{ground.host}/32:tcp/{pump.PORT}", f"{ground.host}/32:icmp")
     found: dict[str, str] = {}
     for path, name in CLIENTS.items():
-        ground.undo(tunnels.delete, ground.stack, name)
         through = tunnels.create(
-            *(ground.stack, server, name, ground.gateways().values(), address),
+            *(ground.stack, server, name, gateways.values(), gateways[gateway]),
             allow=only if path == NARROW else (),
         )
         found[path] = through.namespace
     ground.await_applied()
-    for number, path in enumerate((BARE, CONTROL), 1):
-        one = Bare(f"bare{number}", number, gateway)
-        found[path] = bare.create(ground, one, kernel=kernel).namespace
+    for path, one in BARES.items():
+        bare.delete(one, gateways)
+        found[path] = bare.create(ground, one, gateway, kernel=kernel).namespace
     ping = ["ping", "-c", "1", "-W", "1", str(ground.host)]
     for path, namespace in found.items():
         process.await_condition(
@@ -136,10 +138,15 @@ def rounds(
 
 def set_ups(ground: Ground, count: int, seconds: int, *, kernel: bool) -> list[dict[str, Any]]:
     """All `count` rounds, the paths set up anew after each ORDERS of them."""
+    gateways = ground.gateways()
+    for name in CLIENTS.values():
+        ground.undo(tunnels.delete, ground.stack, name)
+    for one in BARES.values():
+        ground.undo(bare.delete, one, gateways)
     samples: list[dict[str, Any]] = []
-    numbers, gateways = range(count), itertools.cycle(ground.gateways())
+    numbers, turns = range(count), itertools.cycle(gateways)
     for first in numbers[:: len(ORDERS)]:
-        at = places(ground, next(gateways), kernel)
+        at = places(ground, gateways, next(turns), kernel)
         samples += rounds(ground, at, numbers[first:][: len(ORDERS)], seconds)
     return samples
 
@@ -197,7 +204,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser("throughput", __doc__ or "")
     options.add_argument("--rounds", type=positive, default=ROUNDS, help=f"default {ROUNDS}")
     options.add_argument(
-        "--seconds", type=positive, default=SECONDS, help="of each connection, default 2"
+        "--seconds", type=positive, default=SECONDS, help=f"of each connection, default {SECONDS}"
     )
     return run(options, measure, argv)
 

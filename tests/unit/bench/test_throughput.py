@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from ipaddress import IPv4Address, IPv4Network
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from bench import bare, pump, throughput
-from bench.bare import Bare
 from bench.command import NotMeasured
 from bench.report import TooFew, median_low
 from effects import Refusal
 from lab import edge, flows, kinds
 
-ONE = Bare("bare1", 1, "i-1")
-OTHER = Bare("bare2", 2, "i-1")
+ONE, OTHER = throughput.BARES.values()
 
 
 # ------------------------------------------------------------------ the pump
@@ -173,16 +171,23 @@ def test_every_eight_rounds_the_paths_are_set_up_anew_at_the_next_gateway(
 ) -> None:
     made: list[tuple[str, int]] = []
 
-    def places(_ground: object, gateway: str, _kernel: bool) -> dict[str, str]:
+    def places(_ground: object, _gateways: object, gateway: str, _kernel: bool) -> dict[str, str]:
         made.append((gateway, len(played.asked)))
         return {path: f"{gateway}-{path}" for path in throughput.PATHS}
 
     monkeypatch.setattr(throughput, "places", places)
-    ground = SimpleNamespace(**vars(GROUND), gateways=lambda: {"i-1": 1, "i-2": 2})
-    found = throughput.set_ups(cast("Any", ground), 18, 2, kernel=False)
+    undone: list[object] = []
+    ground: Any = SimpleNamespace(
+        **vars(GROUND),
+        stack=None,
+        gateways=lambda: {"i-1": 1, "i-2": 2},
+        undo=lambda _call, what, *_: undone.append(what),
+    )
+    found = throughput.set_ups(ground, 18, 2, kernel=False)
     assert [one["round"] for one in found] == list(range(18))
     assert made == [("i-1", 0), ("i-2", 8 * 8), ("i-1", 16 * 8)]
     assert {name[:3] for name, _ in played.asked[64:128]} == {"i-2"}
+    assert undone == [None, None, ONE, OTHER], "once, however often they were set up"
 
 
 def test_a_round_that_fails_is_void_and_the_next_one_counts(played: Played) -> None:
